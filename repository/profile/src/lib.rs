@@ -1,0 +1,18 @@
+//! The profile document: struct layouts, enums and symbol addresses of one kernel build, as pure JSON data.
+//!
+//! The crate knows the format and nothing else: no files, no network, no memory image.
+//! [`Profile`] reads lazily (a struct is decoded when first asked for), [`Document`] is the complete owned
+//! form that generators fill and [`Document::to_canonical_json`] writes, byte for byte the same on every machine.
+//!
+//! The format is that of Rekall's profile repository (`v1.0`): one JSON object whose keys start with `$`.
+
+mod document;
+pub mod names;
+mod read;
+mod vtype;
+mod write;
+
+pub use document::{Document, Enum, Metadata};
+pub use read::{Kind, Limits, Profile, ReadError, Symbol};
+pub use vtype::{Field, MAX_TYPE_NESTING, Struct, Type, TypeError};
+pub use write::gzip;
