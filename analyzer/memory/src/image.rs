@@ -1,0 +1,312 @@
+//! Opening an image: which format is it, layer by layer, and why not any of the others.
+
+use crate::bytes::{to_u64, to_usize};
+use crate::format::{FORMATS, Opened, Yields};
+use crate::paging::{self, Paging};
+use crate::{AddressSpace, FileSpace};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of a layer that probes look at.
+const HEAD: u64 = 4096;
+
+/// Bounds on what opening an image may cost. Images are untrusted: nothing in one can raise these.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes a compressed wrapper (gz, xz, zst) may unpack to.
+    pub max_unpacked: u64,
+    /// Unpacked bytes kept in memory; what is longer goes to an unlinked temporary file. Also the most that is
+    /// read from a pipe.
+    pub max_in_memory: u64,
+    /// Most extents (segments, ranges, records, blocks) one layer may have.
+    pub max_runs: usize,
+    /// Most bytes of one table or note section that are read into memory.
+    pub max_table: usize,
+    /// Most layers stacked on each other.
+    pub max_layers: usize,
+    /// Bytes of decompressed blocks that one layer keeps.
+    pub cache: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_unpacked: 64 << 30,
+            max_in_memory: 1 << 30,
+            max_runs: 16 << 20,
+            max_table: 512 << 20,
+            max_layers: 8,
+            cache: 64 << 20,
+        }
+    }
+}
+
+/// Control registers of one CPU at the time of the dump, as far as the container tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// CR0; bit 31 tells whether paging was on.
+    pub cr0: u64,
+    /// CR3 as it was: low bits may hold a PCID, and with page-table isolation it may be the user half.
+    pub cr3: u64,
+    /// CR4; bit 5 is PAE, bit 12 is LA57.
+    pub cr4: u64,
+    /// Whether the CPU was in 64-bit mode (EFER.LMA).
+    pub long_mode: bool,
+}
+
+impl Cpu {
+    /// The paging mode these registers select; `None` when paging was off. \[Intel SDM vol. 3, 4.1.1\]
+    #[must_use]
+    pub fn paging(&self) -> Option<&'static Paging> {
+        let pae = self.cr4 & (1 << 5) != 0;
+        let la57 = self.cr4 & (1 << 12) != 0;
+        match (self.cr0 & (1 << 31) != 0, pae, self.long_mode) {
+            (false, ..) => None,
+            (true, false, _) => Some(&paging::X86),
+            (true, true, false) => Some(&paging::PAE),
+            (true, true, true) if la57 => Some(&paging::X64_LA57),
+            (true, true, true) => Some(&paging::X64),
+        }
+    }
+}
+
+/// What a container tells beside the memory itself. Hints are claims of the file: verify before use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// CR3 of each CPU, in the order of the notes, as found; see [`Cpu::cr3`].
+    pub dtb: Vec<u64>,
+    /// The registers those came from.
+    pub cpus: Vec<Cpu>,
+    /// Text of the `VMCOREINFO` note (Linux), without its header.
+    pub vmcoreinfo: Option<Vec<u8>>,
+}
+
+impl Hints {
+    /// Adds what an upper layer found; its `VMCOREINFO` wins.
+    fn merge(&mut self, other: Self) {
+        self.dtb.extend(other.dtb);
+        self.cpus.extend(other.cpus);
+        self.vmcoreinfo = other.vmcoreinfo.or(self.vmcoreinfo.take());
+    }
+}
+
+/// Why one format does not apply to a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the format, as in [`FORMATS`].
+    pub format: &'static str,
+    /// Name of the layer it was tried on: `"file"`, `"gzip"`.
+    pub layer: String,
+    /// The reason: lowercase, no full stop.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}: {}", self.format, self.layer, self.reason)
+    }
+}
+
+/// An opened memory image.
+pub struct Image {
+    /// Physical memory.
+    pub space: Arc<dyn AddressSpace>,
+    /// Names of the layers from the file up: `["file", "gzip", "LiME"]`.
+    pub layers: Vec<String>,
+    /// What the container tells beside the memory.
+    pub hints: Hints,
+    /// Why the other formats did not apply.
+    pub refusals: Vec<Refusal>,
+    /// What is wrong with the image though it opened, such as a truncated end.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("layers", &self.layers)
+            .field("hints", &self.hints)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a file could not be opened as a memory image.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is missing or unreadable.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The path is a directory.
+    #[error("a directory, not a memory image: {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file has no bytes.
+    #[error("empty file: {}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("not a memory image but {content}: {}", path.display())]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article: `"a PE executable"`.
+        content: &'static str,
+        /// What each format said.
+        refusals: Vec<Refusal>,
+    },
+    /// A format recognised the file but cannot open it.
+    #[error("cannot open {} image: {reason}: {}", format, path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Name of the format that recognised it.
+        format: &'static str,
+        /// Why it cannot be opened.
+        reason: String,
+        /// What the other formats said.
+        refusals: Vec<Refusal>,
+    },
+}
+
+impl OpenError {
+    /// Why each format that was tried does not apply.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        match self {
+            Self::NotAnImage { refusals, .. } | Self::Refused { refusals, .. } => refusals,
+            Self::Io { .. } | Self::Directory { .. } | Self::Empty { .. } => &[],
+        }
+    }
+}
+
+/// Opens a memory image of any known format, told by its content. Wrappers (gzip, xz, zstd, flattened) are taken
+/// off round by round until a format yields physical memory; each may apply once.
+///
+/// # Errors
+/// [`OpenError`] says which format came closest and keeps the reason of every other one.
+pub fn open(path: &Path, limits: &Limits) -> Result<Image, OpenError> {
+    let file = FileSpace::open(path, limits).map_err(|source| match source.kind() {
+        io::ErrorKind::IsADirectory => OpenError::Directory { path: path.to_owned() },
+        _ => OpenError::Io { path: path.to_owned(), source },
+    })?;
+    open_space(Arc::new(file), limits).map_err(|failure| failure.at(path))
+}
+
+/// Opens an image that is already an address space of file offsets; for tests, archives and buffers.
+///
+/// # Errors
+/// As [`open`], without a path.
+pub fn open_space(file: Arc<dyn AddressSpace>, limits: &Limits) -> Result<Image, Failure> {
+    if file.end() == 0 {
+        return Err(Failure::Empty);
+    }
+    let mut image = Image {
+        layers: vec![file.name()],
+        space: file,
+        hints: Hints::default(),
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut used: Vec<&'static str> = Vec::new();
+    while image.layers.len() <= limits.max_layers {
+        if stack(&mut image, &mut used, limits)? == Yields::Memory {
+            return Ok(image);
+        }
+    }
+    let reason = format!("more than {} layers", limits.max_layers);
+    Err(Failure::Refused { format: used.last().copied().unwrap_or("raw"), reason, refusals: image.refusals })
+}
+
+/// One round: the first format whose probe accepts the top layer is stacked on it.
+fn stack(image: &mut Image, used: &mut Vec<&'static str>, limits: &Limits) -> Result<Yields, Failure> {
+    let layer = image.layers.last().cloned().unwrap_or_default();
+    let mut head = vec![0; to_usize(HEAD.min(image.space.end()))];
+    let gaps = image.space.read_padded(0, &mut head);
+    let readable = to_u64(head.len()).saturating_sub(gaps.missing);
+    if readable == 0 {
+        let (format, refusals) = (used.last().copied().unwrap_or("raw"), std::mem::take(&mut image.refusals));
+        let reason = gaps.first.map_or_else(|| "no bytes".to_owned(), |(_, fault)| fault.to_string());
+        return Err(Failure::Refused { format, reason, refusals });
+    }
+    for format in FORMATS {
+        let mut refuse = |reason: &str| {
+            image.refusals.push(Refusal {
+                format: format.name,
+                layer: layer.clone(),
+                reason: reason.to_owned(),
+            });
+        };
+        if let Err(reason) = (format.probe)(&head) {
+            refuse(reason);
+            continue;
+        }
+        if used.contains(&format.name) {
+            refuse("already applied once");
+            continue;
+        }
+        let opened = (format.open)(&image.space, &head, limits);
+        let refusals = std::mem::take(&mut image.refusals);
+        let Opened { space, hints, warnings } = match opened {
+            Ok(opened) => opened,
+            Err(refused) => return Err(refused.into_failure(format.name, refusals)),
+        };
+        image.refusals = refusals;
+        image.layers.push(space.name());
+        image.space = space;
+        image.hints.merge(hints);
+        image.warnings.extend(warnings.into_iter().map(|warning| format!("{}: {warning}", format.name)));
+        used.push(format.name);
+        return Ok(format.yields);
+    }
+    // Unreachable while raw, which takes everything, ends the table.
+    let refusals = std::mem::take(&mut image.refusals);
+    Err(Failure::Refused { format: "raw", reason: "no format applies".to_owned(), refusals })
+}
+
+/// [`OpenError`] without the path.
+#[derive(Debug)]
+pub enum Failure {
+    /// No bytes at all.
+    Empty,
+    /// The bytes are something else.
+    NotAnImage {
+        /// What they are, with the article.
+        content: &'static str,
+        /// What each format said.
+        refusals: Vec<Refusal>,
+    },
+    /// A format recognised the bytes but cannot open them.
+    Refused {
+        /// Name of the format.
+        format: &'static str,
+        /// Why it cannot.
+        reason: String,
+        /// What the other formats said.
+        refusals: Vec<Refusal>,
+    },
+}
+
+impl Failure {
+    fn at(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::Empty => OpenError::Empty { path },
+            Self::NotAnImage { content, refusals } => OpenError::NotAnImage { path, content, refusals },
+            Self::Refused { format, reason, refusals } => {
+                OpenError::Refused { path, format, reason, refusals }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Bytes of a memory image: formats, page tables, caches. Knows no symbol, no operating system, no profile.
+//!
+//! ```text
+//! file ─► gzip, xz, zstd, flattened ─► LiME, ELF core, kdump, AVML, raw ─► page tables
+//!         (FileSpace, RunSpace)         physical memory (Image::space)      VirtualSpace
+//! ```
+//! Every layer is an [`AddressSpace`] over the one below. [`open`] stacks them by content, round by round
+//! ([`format::FORMATS`]); [`VirtualSpace`] puts a table-driven walker ([`paging::Paging`]) on top. A read gives
+//! all bytes or one [`Fault`]; [`AddressSpace::read_padded`] fills gaps with zeros and counts them.
+//!
+//! Everything an image says is untrusted: no size from it allocates without a cap ([`Limits`]), no loop is
+//! bounded by it alone.
+
+mod bytes;
+mod fault;
+mod file;
+pub mod format;
+mod image;
+mod mmap;
+pub mod paging;
+mod runs;
+mod space;
+
+pub use fault::Fault;
+pub use file::FileSpace;
+pub use image::{Cpu, Failure, Hints, Image, Limits, OpenError, Refusal, open, open_space};
+pub use paging::{Next, Paging, Step, VirtualSpace};
+pub use runs::{Overlap, RunSpace, normalize};
+pub use space::{AddressSpace, Gaps, Run};

@@ -1,0 +1,257 @@
+//! Page tables: one constant [`Paging`] per architecture and mode, one walker for all of them.
+//!
+//! ```text
+//!            root ─► table ─► table ─► ... ─► page        one Level per arrow
+//! address:  | sign | index | index | ... | offset |      Level::shift, Level::bits
+//! entry:    present?  leaf here?  which bits are the next address?
+//! ```
+//! Source of the x86 tables: Intel SDM vol. 3, chapter 4 (4.3 32-bit, 4.4 PAE, 4.5 4-level and 5-level).
+
+mod explain;
+mod space;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use explain::{Next, Step};
+pub use space::VirtualSpace;
+pub use walk::Mappings;
+
+/// A test on an entry: the bits of `mask` equal `value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Bits that are looked at.
+    pub mask: u64,
+    /// What they must be.
+    pub value: u64,
+}
+
+impl Match {
+    /// All bits of `mask` are set.
+    const fn set(mask: u64) -> Self {
+        Self { mask, value: mask }
+    }
+
+    /// Always true.
+    const ALWAYS: Self = Self { mask: 0, value: 0 };
+
+    const fn holds(self, entry: u64) -> bool {
+        entry & self.mask == self.value
+    }
+}
+
+/// Which bits of an entry are an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Address bits in their place.
+    pub mask: u64,
+    /// Address bits stored lower than their place (PSE-36 on x86, 52-bit addresses on ARM64)...
+    pub high_mask: u64,
+    /// ... and how far they are moved up.
+    pub high_shift: u8,
+}
+
+impl Frame {
+    const fn plain(mask: u64) -> Self {
+        Self { mask, high_mask: 0, high_shift: 0 }
+    }
+
+    const fn address(self, entry: u64) -> u64 {
+        (entry & self.mask) | ((entry & self.high_mask) << self.high_shift)
+    }
+}
+
+/// One level of a page-table tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Level {
+    /// Name of an entry: `"PML4E"`.
+    pub name: &'static str,
+    /// Number counted down to the page; the last level is 1.
+    pub number: u8,
+    /// Lowest address bit of the index into this table; also log2 of the bytes one entry covers.
+    pub shift: u8,
+    /// Width of the index in bits.
+    pub bits: u8,
+    /// Whether an entry maps anything.
+    pub present: Match,
+    /// Whether a present entry maps a page rather than a table; `None` when it never does.
+    pub leaf: Option<Match>,
+    /// Address of the page, for leaves.
+    pub page: Frame,
+    /// Address of the next table, for others.
+    pub table: Frame,
+}
+
+impl Level {
+    /// Number of entries in a table.
+    const fn entries(&self) -> u64 {
+        1 << self.bits
+    }
+
+    /// Bytes of address space one entry covers.
+    const fn span(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// Index of `addr` in a table of this level.
+    const fn index(&self, addr: u64) -> u64 {
+        (addr >> self.shift) & self.entries().wrapping_sub(1)
+    }
+
+    /// What `entry` says.
+    fn decode(&self, entry: u64) -> Decoded {
+        if !self.present.holds(entry) {
+            return Decoded::NotPresent;
+        }
+        match self.leaf {
+            Some(leaf) if leaf.holds(entry) => Decoded::Page(self.page.address(entry)),
+            _ => Decoded::Table(self.table.address(entry)),
+        }
+    }
+}
+
+/// What an entry says.
+enum Decoded {
+    NotPresent,
+    /// Physical address of the page.
+    Page(u64),
+    /// Physical address of the next table.
+    Table(u64),
+}
+
+/// A paging mode as constant data.
+#[derive(Debug)]
+pub struct Paging {
+    /// Short name: `"x64"`.
+    pub name: &'static str,
+    /// Width of a virtual address in bits; above it addresses are sign extended when `signed`.
+    pub bits: u8,
+    /// Whether canonical addresses repeat their top bit up to bit 63.
+    pub signed: bool,
+    /// Size of an entry: 4 or 8 bytes, little endian.
+    pub entry_bytes: u8,
+    /// Bits of the root register (CR3) that are the physical address of the first table.
+    pub root: u64,
+    /// The levels, from the root down to level 1.
+    pub levels: &'static [Level],
+    /// Names of entry bits, for people.
+    pub flags: &'static [(u64, &'static str)],
+}
+
+impl Paging {
+    /// The address with the bits above the address width as they must be.
+    #[must_use]
+    pub fn canonical(&self, addr: u64) -> u64 {
+        let unused = 64u32.saturating_sub(u32::from(self.bits));
+        let up = addr.wrapping_shl(unused);
+        if self.signed {
+            up.cast_signed().wrapping_shr(unused).cast_unsigned()
+        } else {
+            up.wrapping_shr(unused)
+        }
+    }
+
+    /// Names of the bits that are set in an entry.
+    #[must_use]
+    pub fn flag_names(&self, entry: u64) -> Vec<&'static str> {
+        self.flags.iter().filter(|(bit, _)| entry & bit != 0).map(|(_, name)| *name).collect()
+    }
+}
+
+const PRESENT: Match = Match::set(1);
+/// The page-size bit of PDE and PDPTE.
+const LARGE: Option<Match> = Some(Match::set(1 << 7));
+/// Address bits 51 to 12 of an 8-byte entry.
+const FRAME: Frame = Frame::plain(0x000f_ffff_ffff_f000);
+const FLAGS: &[(u64, &str)] = &[
+    (1 << 0, "present"),
+    (1 << 1, "rw"),
+    (1 << 2, "user"),
+    (1 << 3, "write-through"),
+    (1 << 4, "cache-off"),
+    (1 << 5, "accessed"),
+    (1 << 6, "dirty"),
+    (1 << 7, "large/pat"),
+    (1 << 8, "global"),
+    (1 << 63, "nx"),
+];
+
+/// A level of 8-byte entries, 512 to a table.
+const fn level8(name: &'static str, number: u8, shift: u8, leaf: Option<Match>) -> Level {
+    // A large page is aligned to what one entry covers; the lower bits are flags (PAT is bit 12).
+    let page = Frame::plain(FRAME.mask & !((1u64 << shift).wrapping_sub(1)));
+    Level { name, number, shift, bits: 9, present: PRESENT, leaf, page, table: FRAME }
+}
+
+const PML5E: Level = level8("PML5E", 5, 48, None);
+const PML4E: Level = level8("PML4E", 4, 39, None);
+const PDPTE: Level = level8("PDPTE", 3, 30, LARGE);
+const PDE: Level = level8("PDE", 2, 21, LARGE);
+const PTE: Level = level8("PTE", 1, 12, Some(Match::ALWAYS));
+
+/// 64-bit mode, 4 levels, 48-bit addresses; pages of 4 KiB, 2 MiB, 1 GiB.
+pub static X64: Paging = Paging {
+    name: "x64",
+    bits: 48,
+    signed: true,
+    entry_bytes: 8,
+    root: FRAME.mask,
+    levels: &[PML4E, PDPTE, PDE, PTE],
+    flags: FLAGS,
+};
+
+/// 64-bit mode, 5 levels (LA57), 57-bit addresses; pages of 4 KiB, 2 MiB, 1 GiB.
+pub static X64_LA57: Paging = Paging {
+    name: "x64 LA57",
+    bits: 57,
+    levels: &[PML5E, PML4E, PDPTE, PDE, PTE],
+    signed: true,
+    entry_bytes: 8,
+    root: FRAME.mask,
+    flags: FLAGS,
+};
+
+/// 32-bit mode with physical address extension; pages of 4 KiB and 2 MiB. The root is aligned to 32 bytes only.
+pub static PAE: Paging = Paging {
+    name: "x86 PAE",
+    bits: 32,
+    signed: false,
+    entry_bytes: 8,
+    root: 0xffff_ffe0,
+    levels: &[Level { bits: 2, leaf: None, ..PDPTE }, PDE, PTE],
+    flags: FLAGS,
+};
+
+/// 32-bit mode, two levels; pages of 4 KiB and 4 MiB. PSE-36: bits 20 to 13 of a 4 MiB entry are address bits 39
+/// to 32. CR4.PSE is taken as set, as it is in every system that sets the bit.
+pub static X86: Paging = Paging {
+    name: "x86",
+    bits: 32,
+    signed: false,
+    entry_bytes: 4,
+    root: 0xffff_f000,
+    levels: &[
+        Level {
+            name: "PDE",
+            number: 2,
+            shift: 22,
+            bits: 10,
+            present: PRESENT,
+            leaf: LARGE,
+            page: Frame { mask: 0xffc0_0000, high_mask: 0x001f_e000, high_shift: 19 },
+            table: Frame::plain(0xffff_f000),
+        },
+        Level {
+            name: "PTE",
+            number: 1,
+            shift: 12,
+            bits: 10,
+            present: PRESENT,
+            leaf: Some(Match::ALWAYS),
+            page: Frame::plain(0xffff_f000),
+            table: Frame::plain(0),
+        },
+    ],
+    flags: FLAGS,
+};
