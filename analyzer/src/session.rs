@@ -1,0 +1,129 @@
+//! A session: one image, its configuration, notes, and facts found out on demand.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use memory::Image;
+use repository::SearchPath;
+
+use crate::error::Error;
+use crate::notes::Notes;
+
+/// What the user set, by option or configuration file.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The image (`-f`).
+    pub filename: Option<PathBuf>,
+    /// Profile name or file to use instead of detection (`-p`).
+    pub profile: Option<String>,
+    /// Directories, archives and URLs that hold profiles, in order.
+    pub repository_path: Vec<String>,
+    /// Where downloads are kept.
+    pub cache_dir: Option<PathBuf>,
+    /// No network access at all.
+    pub offline: bool,
+    /// Directory table base to use instead of detection.
+    pub dtb: Option<u64>,
+    /// Virtual slide of the kernel to use instead of detection.
+    pub kernel_slide: Option<u64>,
+    /// Directory that plugins write files into.
+    pub output_dir: Option<PathBuf>,
+    /// Whether existing files may be overwritten.
+    pub overwrite: bool,
+}
+
+/// Something about the image that is found out once: a kernel, a page table root, a list of modules.
+pub trait Fact: 'static {
+    /// What is found out.
+    type Value: Send + Sync;
+    /// Name for messages.
+    const NAME: &'static str;
+
+    /// Finds it out.
+    fn compute(session: &Session) -> Result<Self::Value, Error>;
+}
+
+type Slot = Arc<OnceLock<Result<Arc<dyn Any + Send + Sync>, Error>>>;
+
+thread_local! {
+    /// Names of the facts being computed on this thread, outermost first.
+    static CHAIN: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One image under analysis.
+pub struct Session {
+    /// What the user set.
+    pub config: Config,
+    /// What the user must know besides the rows.
+    pub notes: Notes,
+    facts: Mutex<HashMap<TypeId, Slot>>,
+    image: OnceLock<Result<Image, Error>>,
+    repositories: OnceLock<Result<SearchPath, Error>>,
+}
+
+impl Session {
+    /// A session over the configured image; nothing is opened yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            notes: Notes::default(),
+            facts: Mutex::default(),
+            image: OnceLock::new(),
+            repositories: OnceLock::new(),
+        }
+    }
+
+    /// The image, opened on first use.
+    pub fn image(&self) -> Result<&Image, Error> {
+        let open = || {
+            let path = self.config.filename.as_ref().ok_or_else(|| {
+                Error::usage("this command needs a memory image").with_hint("name it: rekal -f IMAGE COMMAND")
+            })?;
+            let image = memory::open(path, &memory::Limits::default()).map_err(|e| crate::diagnosis::open_error(&e))?;
+            for warning in &image.warnings {
+                self.notes.partial(warning.clone());
+            }
+            Ok(image)
+        };
+        self.image.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// The profile repositories, opened on first use.
+    pub fn repositories(&self) -> Result<&SearchPath, Error> {
+        let open = || {
+            let config = repository::Config {
+                entries: self.config.repository_path.clone(),
+                cache_dir: self.config.cache_dir.clone(),
+                offline: self.config.offline,
+                ..repository::Config::default()
+            };
+            SearchPath::open(&config).map_err(|e| Error::identify(e.to_string()))
+        };
+        self.repositories.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// A fact, found out on first use and remembered, failures too. A fact that needs itself is an error that names
+    /// the chain.
+    pub fn fact<F: Fact>(&self) -> Result<Arc<F::Value>, Error> {
+        let chain = CHAIN.with_borrow(Clone::clone);
+        if chain.contains(&F::NAME) {
+            return Err(Error::analysis(format!("fact needs itself: {} > {}", chain.join(" > "), F::NAME)));
+        }
+        let slot = {
+            let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(facts.entry(TypeId::of::<F>()).or_default())
+        };
+        let compute = || {
+            CHAIN.with_borrow_mut(|chain| chain.push(F::NAME));
+            let value = F::compute(self).map(|value| Arc::new(value) as Arc<dyn Any + Send + Sync>);
+            CHAIN.with_borrow_mut(Vec::pop);
+            value
+        };
+        let value = slot.get_or_init(compute).clone()?;
+        value.downcast().map_err(|_| Error::analysis(format!("fact has another type: {}", F::NAME)))
+    }
+}
