@@ -1,0 +1,60 @@
+#!/bin/bash
+# make-initramfs.sh RELEASE : a reproducible initramfs with busybox, bash, sleep, nc, gt and some kernel modules, in
+# $GUEST_LAB/build/initrd-RELEASE.cpio. Does nothing when that is newer than everything here that it is made of.
+set -euo pipefail
+. "$(dirname "$0")/../env.sh"
+release=$1 out=$GUEST_LAB/build/initrd-$1.cpio
+if [ -e "$out" ] && [ -z "$(find "$GUEST_TOOL/guest" "$GUEST_TOOL/env.sh" "$0" -newer "$out")" ]; then exit; fi
+user=$GUEST_LAB/build/user modules=$GUEST_LAB/build/k/$release lib=lib/x86_64-linux-gnu
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+
+if [ ! -e "$user/unpacked" ]; then
+    for p in $GUEST_USERLAND; do dpkg-deb -x "$GUEST_LAB/pkgs/$p"_*_amd64.deb "$user"; done
+    touch "$user/unpacked"
+fi
+if [ -n "$(find "$GUEST_TOOL/guest" -name '*.[ch]' -newer "$user/gt" 2>/dev/null)" ] || [ ! -e "$user/gt" ]; then
+    gcc -O1 -Wall -Wno-unused-result -o "$user/gt" "$GUEST_TOOL"/guest/*.c -pthread
+fi
+
+mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,proc,sys,dev,run,tmp,root,mnt/loop,lib/modules,lib64,var/log,"$lib"}
+cp "$user/bin/busybox" "$user/bin/bash" "$user/bin/nc.openbsd" "$user/gt" "$root/bin/"
+cp "$user/bin/sleep" "$root/usr/bin/sleep"
+ln -s busybox "$root/bin/sh"
+# Shared libraries: what the programs need, then what those need.
+todo=("$root"/bin/{bash,nc.openbsd,gt} "$root/usr/bin/sleep")
+while [ ${#todo[@]} -gt 0 ]; do
+    needed=$(for f in "${todo[@]}"; do readelf -d "$f" | sed -n 's/.*NEEDED.*\[\(.*\)\].*/\1/p'; done | sort -u)
+    todo=()
+    for l in $needed; do
+        [ ! -e "$root/$lib/$l" ] || continue
+        cp -L "$(find "$user/lib" "$user/usr/lib" -name "$l" | head -1)" "$root/$lib/$l"
+        todo+=("$root/$lib/$l")
+    done
+done
+cp -L "$user/$lib/ld-linux-x86-64.so.2" "$root/$lib/"
+ln -s "../$lib/ld-linux-x86-64.so.2" "$root/lib64/ld-linux-x86-64.so.2"
+
+install -m 755 "$GUEST_TOOL/guest/init" "$root/init"
+cp "$GUEST_TOOL/guest/history.txt" "$root/etc/"
+printf '%s\n' root:x:0:0:root:/root:/bin/bash 'user:x:1000:1000:GT User:/tmp:/bin/sh' nobody:x:65534:65534:nobody:/:/bin/false >"$root/etc/passwd"
+printf '%s\n' root:x:0: user:x:1000: >"$root/etc/group"
+
+# Modules with what they depend on, in load order.
+for m in $GUEST_MODULES; do
+    modprobe -d "$modules" -S "$release" --show-depends "$m" 2>/dev/null | awk '$1 == "insmod" { print $2 }'
+done | awk '!seen[$0]++' | while read -r f; do
+    name=$(basename "$f")
+    name=${name%%.ko*}
+    case $f in
+    *.xz) xz -dc "$f" ;;
+    *.zst) zstd -dcq "$f" ;;
+    *) cat "$f" ;;
+    esac >"$root/lib/modules/$name.ko"
+    echo "$name" >>"$root/etc/gt-modules"
+done
+mknod "$root/dev/console" c 5 1
+mknod "$root/dev/null" c 1 3
+find "$root" -exec touch -h -d @1700000000 {} +
+(cd "$root" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) >"$out.new"
+mv "$out.new" "$out"

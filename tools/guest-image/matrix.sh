@@ -1,0 +1,57 @@
+#!/bin/bash
+# matrix.sh [NAME...] : makes every guest image of the table below that is not in the lab yet (or only those named); JOBS guests at a
+# time. Images made by an older version of these scripts are made again. A kernel that can no longer be downloaded is reported and
+# its images are skipped; without 6.1 the script fails. Prints the names of the images that exist, one a line.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+all="raw elf paging kdump lime avml1 avml lzo snappy zstd"
+# name | series | formats | options
+table="
+5.10-kaslr   | 5.10 | $all              |
+5.10-nokaslr | 5.10 | $all              | --append nokaslr
+6.1-kaslr    | 6.1  | $all              |
+6.1-nokaslr  | 6.1  | $all              | --append nokaslr
+6.12-kaslr   | 6.12 | $all              |
+6.12-nokaslr | 6.12 | $all              | --append nokaslr
+6.1-smp      | 6.1  | raw paging        | --smp 4
+6.1-la57     | 6.1  | raw paging        | --cpu max
+6.1-pti      | 6.1  | raw paging        | --append pti=on
+6.1-highmem  | 6.1  | raw elf avml      | --mem 4608 --smp 2
+"
+"$GUEST_TOOL/setup.sh"
+
+# What an image depends on besides its kernel: a change here means making the images again.
+version=$(cat "$GUEST_TOOL"/{env.sh,image.sh} "$GUEST_TOOL"/bin/* "$GUEST_TOOL"/guest/* | sha256sum | cut -c1-16)
+
+make_image() { # NAME SERIES FORMATS OPTIONS
+    local name=$1 release stamp
+    release=$(cat "$GUEST_LAB/build/release-$2")
+    stamp="$version $release $3 $4"
+    [ "$(cat "$GUEST_LAB/images/$name/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    # shellcheck disable=SC2086
+    FORMATS=$3 "$GUEST_TOOL/image.sh" "$name" "$release" $4
+    echo "$stamp" >"$GUEST_LAB/images/$name/stamp"
+}
+
+failed=0
+wanted=" ${*:-} "
+while IFS='|' read -r name series formats options; do
+    read -r name <<<"$name"
+    read -r series <<<"$series"
+    read -r formats <<<"$formats"
+    read -r options <<<"$options" || true
+    [ -n "$name" ] || continue
+    [ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || continue
+    if ! release=$("$GUEST_TOOL/kernel.sh" "$series"); then
+        echo "MISSING: no image $name: the $series kernel cannot be downloaded" >&2
+        [ "$series" != 6.1 ] || exit 1
+        continue
+    fi
+    # The first image of a kernel makes its initramfs; build it here so that parallel jobs find it.
+    "$GUEST_TOOL/bin/make-initramfs.sh" "$release"
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || failed=1; done
+    make_image "$name" "$series" "$formats" "$options" &
+done <<<"$table"
+while [ "$(jobs -p | wc -l)" -gt 0 ]; do wait -n || failed=1; done
+ls "$GUEST_LAB/images"
+exit $failed
