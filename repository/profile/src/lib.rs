@@ -13,6 +13,6 @@ mod vtype;
 mod write;
 
 pub use document::{Document, Enum, Metadata};
-pub use read::{Kind, Limits, Profile, ReadError, Symbol};
+pub use read::{Kind, Limits, Profile, ReadError, Symbol, json_text};
 pub use vtype::{Field, MAX_TYPE_NESTING, Struct, Type, TypeError};
 pub use write::gzip;

@@ -122,7 +122,7 @@ struct Symbols {
 impl Profile {
     /// Reads a document, gzip-compressed or plain (told by content).
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ReadError> {
-        Self::parse_text(decompress(bytes, limits)?)
+        Self::parse_text(json_text(bytes, limits)?)
     }
 
     /// Reads a document from its JSON text.
@@ -403,7 +403,8 @@ impl fmt::Debug for Profile {
     }
 }
 
-fn decompress(bytes: &[u8], limits: &Limits) -> Result<String, ReadError> {
+/// The JSON text of a stored document, gzip-compressed or plain (told by content), bounded by `limits`.
+pub fn json_text(bytes: &[u8], limits: &Limits) -> Result<String, ReadError> {
     let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut out = Vec::new();
         let cap = limits.max_text as u64 + 1;

@@ -1,0 +1,67 @@
+//! Files that are either the old one or the new one, never half of each.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Start of the names of files that are not written yet; a crash may leave one behind, nothing ever reads it.
+const TEMPORARY: &str = ".rekal-";
+
+/// Replaces `path` by `bytes` in one step. Missing directories are created.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    stage(path, bytes)?.persist(path)?;
+    Ok(())
+}
+
+/// Writes `bytes` to a temporary file beside `path` and flushes it to the disk.
+fn stage(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(parent)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY).suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // Readable by all as the umask allows: repositories are shared, the default of 0600 is for secrets.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(parent)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Holds the writers' lock of a directory until dropped; the lock file stays.
+pub(crate) fn lock(directory: &Path) -> io::Result<File> {
+    let path: PathBuf = directory.join(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_the_old_file() {
+        let directory = tempfile::tempdir().expect("scratch directory");
+        let path = directory.path().join("profile.gz");
+        write(&path, b"old").expect("first write");
+        let staged = stage(&path, b"new").expect("staging");
+        // What a killed process leaves: the temporary file, without the rename and without the clean-up.
+        let left_over = staged.into_temp_path().keep().expect("keeping the file");
+        assert!(left_over.exists());
+        assert_eq!(fs::read(&path).expect("the old file"), b"old");
+        write(&path, b"newer").expect("the next writer is not disturbed");
+        assert_eq!(fs::read(&path).expect("the new file"), b"newer");
+    }
+
+    #[test]
+    fn missing_directories_are_created() {
+        let directory = tempfile::tempdir().expect("scratch directory");
+        let path = directory.path().join("a/b/c.gz");
+        write(&path, b"x").expect("write");
+        assert_eq!(fs::read(path).expect("the file"), b"x");
+    }
+}

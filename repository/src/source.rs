@@ -1,0 +1,50 @@
+//! What the search path needs of a repository, whatever it is made of.
+
+use profile::names::ProfileName;
+use profile::{Profile, ReadError};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Limits;
+use crate::inventory::Inventory;
+use crate::trace::{Answer, Trace};
+
+/// A document read from a repository.
+pub(crate) struct Found {
+    pub(crate) profile: Profile,
+    /// The file, member or URL that held it.
+    pub(crate) source: String,
+}
+
+/// One entry of the search path.
+pub(crate) trait Source: Send + Sync {
+    /// What to call it in messages.
+    fn label(&self) -> &str;
+
+    /// Reads one document; what was answered goes to `trace`.
+    fn read(&self, name: &ProfileName, trace: &mut Trace) -> Option<Found>;
+
+    /// Whether it has the name, without reading the document.
+    fn has(&self, name: &ProfileName) -> Answer;
+
+    /// What it holds, with the metadata that is needed to recognise Linux kernels.
+    fn inventory(&self) -> Result<&Inventory, Answer>;
+}
+
+/// A document's bytes, decoded.
+pub(crate) struct Content {
+    pub(crate) profile: Profile,
+    /// SHA-256 of the JSON text in lower-case hex; for canonically written documents the content hash.
+    pub(crate) sha256: String,
+}
+
+/// Decodes a document, gzip-compressed or plain.
+pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Content, ReadError> {
+    let text = profile::json_text(bytes, &limits.profile())?;
+    let sha256 = sha256_hex(text.as_bytes());
+    Ok(Content { profile: Profile::parse_text(text)?, sha256 })
+}
+
+/// SHA-256 in lower-case hex.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
