@@ -19,6 +19,7 @@ enum Bytes {
 
 /// The bytes of a file, device, pipe or buffer, addressed by offset from 0.
 pub struct FileSpace {
+    name: &'static str,
     bytes: Bytes,
     len: u64,
 }
@@ -57,14 +58,19 @@ impl FileSpace {
             Ok(size) if size > 0 => mmap::map(&file, size).map_or(Bytes::Positioned(file), Bytes::Mapped),
             _ => Bytes::Positioned(file),
         };
-        Ok(Self { bytes, len })
+        Ok(Self { name: "file", bytes, len })
     }
 
     /// Takes bytes in memory.
     #[must_use]
     pub fn from_vec(bytes: Vec<u8>) -> Self {
         let len = to_u64(bytes.len());
-        Self { bytes: Bytes::Buffer(bytes), len }
+        Self { name: "buffer", bytes: Bytes::Buffer(bytes), len }
+    }
+
+    /// Gives it another name: what it was unpacked from.
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     fn from_pipe(file: File, limits: &Limits) -> io::Result<Self> {
@@ -83,6 +89,29 @@ impl FileSpace {
             Bytes::Buffer(bytes) => Some(bytes),
             Bytes::Positioned(_) => None,
         }
+    }
+}
+
+/// Reads a space from its start to its end as a stream.
+pub(crate) struct SpaceReader<'a> {
+    space: &'a dyn AddressSpace,
+    at: u64,
+}
+
+impl<'a> SpaceReader<'a> {
+    pub(crate) fn new(space: &'a dyn AddressSpace) -> Self {
+        Self { space, at: 0 }
+    }
+}
+
+impl Read for SpaceReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = to_usize(self.space.end().saturating_sub(self.at));
+        let size = left.min(buf.len());
+        let (buf, _) = buf.split_at_mut(size);
+        self.space.read_at(self.at, buf).map_err(io::Error::other)?;
+        self.at = self.at.saturating_add(to_u64(size));
+        Ok(size)
     }
 }
 
@@ -106,7 +135,7 @@ fn read_exact_at(file: &File, mut buf: &mut [u8], mut offset: u64) -> io::Result
 
 impl AddressSpace for FileSpace {
     fn name(&self) -> String {
-        "file".to_owned()
+        self.name.to_owned()
     }
 
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
@@ -158,6 +187,7 @@ impl AddressSpace for FileSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gaps;
 
     #[test]
     fn reads_end_at_the_last_byte() {
@@ -173,7 +203,7 @@ mod tests {
     fn a_device_that_cannot_be_mapped_is_read_by_position() {
         let file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut &file, b"abcdef").unwrap();
-        let space = FileSpace { bytes: Bytes::Positioned(file), len: 6 };
+        let space = FileSpace { name: "file", bytes: Bytes::Positioned(file), len: 6 };
         assert_eq!(space.read_u16(2), Ok(0x6463));
         assert_eq!(space.borrow(0, 1), None);
     }
@@ -190,5 +220,4 @@ mod tests {
         assert_eq!(gaps, Gaps { missing: 4096, first: Some((4096, Fault::Truncated { offset: 4100 })) });
         assert!(buf[4096..].iter().all(|byte| *byte == 0) && buf[4095] == b'a');
     }
-    use crate::Gaps;
 }

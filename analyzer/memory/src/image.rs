@@ -35,7 +35,7 @@ impl Default for Limits {
         Self {
             max_unpacked: 64 << 30,
             max_in_memory: 1 << 30,
-            max_runs: 16 << 20,
+            max_runs: 8 << 20,
             max_table: 512 << 20,
             max_layers: 8,
             cache: 64 << 20,

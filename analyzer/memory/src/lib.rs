@@ -11,7 +11,10 @@
 //! Everything an image says is untrusted: no size from it allocates without a cap ([`Limits`]), no loop is
 //! bounded by it alone.
 
+mod blocks;
 mod bytes;
+mod cache;
+mod codec;
 mod fault;
 mod file;
 pub mod format;
@@ -20,6 +23,8 @@ mod mmap;
 pub mod paging;
 mod runs;
 mod space;
+mod spool;
+mod xz;
 
 pub use fault::Fault;
 pub use file::FileSpace;

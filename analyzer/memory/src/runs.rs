@@ -70,13 +70,27 @@ pub struct RunSpace {
     name: &'static str,
     base: Arc<dyn AddressSpace>,
     runs: Vec<Run>,
+    /// Whether what no run covers reads as zeros, up to the end.
+    zero_holes: bool,
 }
 
 impl RunSpace {
     /// Builds the space; see [`normalize`] for what happens to disorderly runs.
     #[must_use]
     pub fn new(name: &'static str, base: Arc<dyn AddressSpace>, runs: Vec<Run>, overlap: Overlap) -> Self {
-        Self { name, base, runs: normalize(runs, overlap) }
+        Self { name, base, runs: normalize(runs, overlap), zero_holes: false }
+    }
+
+    /// Makes holes before the end read as zeros, as in a sparse file.
+    #[must_use]
+    pub fn with_zero_holes(self) -> Self {
+        Self { zero_holes: true, ..self }
+    }
+
+    /// Number of bytes from `addr` to the next run; 0 at or beyond the end.
+    fn hole(&self, addr: u64) -> u64 {
+        let after = self.runs.partition_point(|run| run.start <= addr);
+        self.runs.get(after).map_or(0, |run| run.start.wrapping_sub(addr))
     }
 
     /// Number of bytes the runs promise beyond `end` of the base.
@@ -105,11 +119,19 @@ impl AddressSpace for RunSpace {
         let mut at = addr;
         let mut rest = buf;
         while !rest.is_empty() {
-            let (run, skip) = self.find(at)?;
-            let stored = to_usize(run.len.wrapping_sub(skip)).min(rest.len());
-            let (now, later) = rest.split_at_mut(stored);
-            self.base.read_at(run.target.wrapping_add(skip), now)?;
-            at = at.checked_add(to_u64(stored)).ok_or(Fault::OutOfRange { addr })?;
+            let found = self.find(at);
+            let left = match found {
+                Ok((run, skip)) => run.len.wrapping_sub(skip),
+                Err(_) if self.zero_holes => self.hole(at),
+                Err(_) => 0,
+            };
+            let (now, later) = rest.split_at_mut(to_usize(left).min(rest.len()));
+            match found {
+                Ok((run, skip)) => self.base.read_at(run.target.wrapping_add(skip), now)?,
+                Err(fault) if left == 0 => return Err(fault),
+                Err(_) => now.fill(0),
+            }
+            at = at.checked_add(to_u64(now.len())).ok_or(Fault::OutOfRange { addr })?;
             rest = later;
         }
         Ok(())
@@ -192,6 +214,10 @@ mod tests {
             [run(101, 1, 5), run(102, 2, 8), run(200, 1, 30)]
         );
         assert_eq!(space.end(), 209);
+        let space = space.with_zero_holes();
+        assert_eq!(space.read_u32(102), Ok(0x0908));
+        assert_eq!(space.read_u32(207), Err(Fault::Truncated { offset: 37 }));
+        assert_eq!(space.read_u32(209), Err(Fault::NotInImage { phys: 209 }));
     }
 
     proptest! {

@@ -6,10 +6,14 @@ use crate::image::{Failure, Hints, Limits, Refusal};
 use crate::{AddressSpace, Fault};
 use std::sync::Arc;
 
+mod avml;
 mod elf_core;
+mod flattened;
+mod kdump;
 mod lime;
 mod notes;
 mod raw;
+mod wrapper;
 
 /// What the space a format makes is addressed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +90,14 @@ pub struct Format {
 
 /// Every format, in the order in which they are tried. `raw` takes everything and is last.
 pub static FORMATS: &[Format] = &[
+    Format { name: "gzip", yields: Yields::File, probe: wrapper::probe_gzip, open: wrapper::open_gzip },
+    Format { name: "xz", yields: Yields::File, probe: wrapper::probe_xz, open: wrapper::open_xz },
+    Format { name: "zstd", yields: Yields::File, probe: wrapper::probe_zstd, open: wrapper::open_zstd },
+    Format { name: "flattened", yields: Yields::File, probe: flattened::probe, open: flattened::open },
     Format { name: "ELF core", yields: Yields::Memory, probe: elf_core::probe, open: elf_core::open },
+    Format { name: "kdump", yields: Yields::Memory, probe: kdump::probe, open: kdump::open },
     Format { name: "LiME", yields: Yields::Memory, probe: lime::probe, open: lime::open },
+    Format { name: "AVML", yields: Yields::Memory, probe: avml::probe, open: avml::open },
     Format { name: "raw", yields: Yields::Memory, probe: raw::probe, open: raw::open },
 ];
 

@@ -20,6 +20,7 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"wake", "a Windows hibernation file"),
     (0, b"EVF\x09\x0d\x0a\xff\x00", "an EWF (E01) container"),
     (0, b"EVF2\x0d\x0a\x81\x00", "an EWF (Ex01) container"),
+    (0, b"DISKDUMP", "an old diskdump file (only its successor kdump is supported)"),
     (0, b"QEVM", "a QEMU migration stream"),
     (0, b"QFI\xfb", "a qcow2 disk image"),
     (0, b"KDMV", "a VMDK disk image"),

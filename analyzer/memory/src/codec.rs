@@ -1,0 +1,74 @@
+//! Decompression of single blocks into buffers of known size.
+
+use crate::xz;
+use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::FrameDecoder;
+use std::cell::RefCell;
+use std::io::Read;
+
+/// How a block is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Zlib,
+    Lzo,
+    /// A raw snappy block.
+    Snappy,
+    /// One chunk of the snappy framing format, from its 4-byte header; its checksum is verified.
+    SnappyFrame,
+    /// One zstd frame.
+    Zstd,
+    /// One block of an .xz stream with its padding (in bytes) and check (by type), which is verified.
+    Xz {
+        check: u8,
+        padding: u8,
+    },
+}
+
+/// What a snappy framing stream begins with.
+const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
+thread_local! {
+    // Setting these up costs more than a page: one per thread, reset for each block.
+    static ZLIB: RefCell<Decompress> = RefCell::new(Decompress::new(true));
+    static ZSTD: RefCell<FrameDecoder> = RefCell::new(FrameDecoder::new());
+}
+
+/// Decompresses `stored` into exactly `out`; `None` when it is damaged, too long or too short.
+pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<()> {
+    let written = match codec {
+        Codec::Zlib => ZLIB.with_borrow_mut(|zlib| {
+            zlib.reset(true);
+            let status = zlib.decompress(stored, out, FlushDecompress::Finish).ok()?;
+            (status == Status::StreamEnd).then(|| usize::try_from(zlib.total_out()).ok())?
+        })?,
+        Codec::Lzo => lzo::decompress_into(stored, out).ok()?,
+        Codec::Snappy => snap::raw::Decoder::new().decompress(stored, out).ok()?,
+        Codec::SnappyFrame => {
+            let mut frames = snap::read::FrameDecoder::new(SNAPPY_STREAM.chain(stored));
+            frames.read_exact(out).ok()?;
+            out.len()
+        }
+        Codec::Xz { check, padding } => xz::decode_block(stored, check, padding, out)?,
+        Codec::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.decode_all(stored, out)).ok()?,
+    };
+    (written == out.len()).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_must_fill_its_page_exactly() {
+        let mut encoder = snap::raw::Encoder::new();
+        let stored = encoder.compress_vec(&[7; 100]).unwrap();
+        let mut out = [0; 100];
+        assert_eq!(decompress(Codec::Snappy, &stored, &mut out), Some(()));
+        assert_eq!(out, [7; 100]);
+        assert_eq!(decompress(Codec::Snappy, &stored, &mut [0; 101]), None);
+        assert_eq!(decompress(Codec::Snappy, &stored, &mut [0; 99]), None);
+        for codec in [Codec::Zlib, Codec::Lzo, Codec::Zstd] {
+            assert_eq!(decompress(codec, &stored, &mut out), None);
+        }
+    }
+}
