@@ -52,10 +52,10 @@ impl Document {
         match section {
             "$CONFIG" => document.object(section, &self.config, |out, _, text| write_string(out, text)),
             "$CONSTANTS" => {
-                document.object(section, &self.constants, |out, _, n| out.push_str(&n.to_string()))
+                document.object(section, &self.constants, |out, _, n| out.push_str(&n.to_string()));
             }
             "$FUNCTIONS" => {
-                document.object(section, &self.functions, |out, _, n| out.push_str(&n.to_string()))
+                document.object(section, &self.functions, |out, _, n| out.push_str(&n.to_string()));
             }
             "$CONSTANT_TYPES" => {
                 document.object(section, &self.constant_types, |out, depth, ty| {
@@ -81,10 +81,10 @@ impl Document {
                 write_value(out, &Value::from(self.merge.clone()), depth);
             }),
             "$METADATA" => {
-                document.object(section, &self.metadata, |out, depth, v| write_value(out, v, depth))
+                document.object(section, &self.metadata, |out, depth, v| write_value(out, v, depth));
             }
             "$STRUCTS" => {
-                document.object(section, &self.structs, |out, depth, v| write_struct(out, v, depth))
+                document.object(section, &self.structs, |out, depth, v| write_struct(out, v, depth));
             }
             other => {
                 if let Some(value) = self.other.get(other) {

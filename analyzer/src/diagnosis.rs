@@ -1,0 +1,143 @@
+//! The diagnosis: when an image cannot be opened or identified, everything that was found and tried, and what to do.
+
+use memory::{Image, OpenError};
+use profile::names::BuildId;
+use repository::Asked;
+
+use crate::error::Error;
+
+/// Most lines about one topic; the rest is counted.
+const MAX_LINES: usize = 24;
+
+/// What was found out about an image on the way to its kernel.
+#[derive(Debug)]
+pub struct Diagnosis {
+    image: String,
+    kernels: Vec<(String, Option<BuildId>, String)>,
+    asked: Vec<Asked>,
+    refused: Vec<(String, String)>,
+    tried: Vec<String>,
+    decisions: Vec<String>,
+}
+
+impl Diagnosis {
+    /// Starts with an opened image.
+    #[must_use]
+    pub fn new(image: &Image) -> Self {
+        let bytes: u64 = image.space.runs(0, u64::MAX).map(|run| run.len).sum();
+        let image = format!("{}, {} MiB of memory", image.layers.join(" > "), bytes >> 20);
+        Self {
+            decisions: vec![format!("image: {image}")],
+            image,
+            kernels: Vec::new(),
+            asked: Vec::new(),
+            refused: Vec::new(),
+            tried: Vec::new(),
+        }
+    }
+
+    /// A kernel was found in the image.
+    pub fn kernel(&mut self, release: &str, build_id: Option<&BuildId>, source: &str) {
+        let known = self.kernels.iter().any(|(r, id, _)| r == release && (build_id.is_none() || id.as_ref() == build_id));
+        if !known {
+            self.kernels.push((release.to_owned(), build_id.cloned(), source.to_owned()));
+        }
+    }
+
+    /// Repositories were asked.
+    pub fn asked(&mut self, asked: &[Asked]) {
+        for question in asked {
+            if !self.asked.contains(question) {
+                self.asked.push(question.clone());
+            }
+        }
+    }
+
+    /// A profile was tried and does not fit.
+    pub fn refused(&mut self, name: &str, reason: &str) {
+        self.decisions.push(format!("{name} refused: {reason}"));
+        self.refused.push((name.to_owned(), reason.to_owned()));
+    }
+
+    /// Remembers that a profile is tried; true when it was before.
+    pub fn already_tried(&mut self, name: &str) -> bool {
+        let known = self.tried.iter().any(|tried| tried == name);
+        if !known {
+            self.tried.push(name.to_owned());
+        }
+        known
+    }
+
+    /// What was decided so far.
+    #[must_use]
+    pub fn decisions(&self) -> &[String] {
+        &self.decisions
+    }
+
+    /// The error for the user.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        let mut lines = vec![format!("image: {}", self.image)];
+        if self.kernels.is_empty() {
+            lines.push("kernel: none found (looked for VMCOREINFO and a Linux banner)".to_owned());
+        }
+        for (release, build_id, source) in self.kernels.iter().take(MAX_LINES) {
+            let id = build_id.as_ref().map_or_else(String::new, |id| format!(", build-id {id}"));
+            lines.push(format!("kernel: Linux {release}{id} ({source})"));
+        }
+        for question in self.asked.iter().take(MAX_LINES) {
+            lines.push(format!("asked: {question}"));
+        }
+        if self.asked.len() > MAX_LINES {
+            lines.push(format!("asked: {} more questions", self.asked.len() - MAX_LINES));
+        }
+        if self.asked.is_empty() && self.tried.is_empty() && !self.kernels.is_empty() {
+            lines.push("asked: nobody, no repository is configured".to_owned());
+        }
+        for (name, reason) in self.refused.iter().take(MAX_LINES) {
+            lines.push(format!("refused: {name}: {reason}"));
+        }
+        let (message, hint) = self.conclusion();
+        Error::identify(message).with_details(lines).with_hint(hint)
+    }
+
+    fn conclusion(&self) -> (String, String) {
+        if let Some((name, _)) = self.refused.first()
+            && !self.tried.is_empty()
+        {
+            return (
+                format!("no profile fits this image; the closest was {name}"),
+                "use the profile of exactly this kernel build, or leave out --profile".to_owned(),
+            );
+        }
+        match self.kernels.first() {
+            Some((release, ..)) => (
+                format!("no profile found for Linux {release}"),
+                format!(
+                    "make one where that kernel's vmlinux (with debug information or BTF) and System.map are: \
+                     rekal convert_profile vmlinux-{release} {release}.json, then rekal --profile {release}.json ..."
+                ),
+            ),
+            None => (
+                "no kernel found in this image".to_owned(),
+                "check that the file is a complete dump of physical memory of a Linux system; if the kernel is known, \
+                 name its profile: rekal --profile NAME ..."
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// The error for an image that cannot be opened.
+#[must_use]
+pub fn open_error(error: &OpenError) -> Error {
+    let lines: Vec<String> = error.refusals().iter().map(|refusal| format!("tried: {refusal}")).collect();
+    let hint = match error {
+        OpenError::Io { .. } => "check the path and the permissions",
+        OpenError::Directory { .. } => "name the image file in it",
+        OpenError::Empty { .. } => "acquire the image again; the copy has no content",
+        OpenError::NotAnImage { .. } => "name a dump of physical memory: raw, ELF core, LiME, AVML or kdump",
+        OpenError::Refused { .. } => "acquire the image again, or convert it to raw or ELF core with its own tools",
+    };
+    Error::identify(error.to_string()).with_details(lines).with_hint(hint)
+}

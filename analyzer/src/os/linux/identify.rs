@@ -1,0 +1,446 @@
+//! Which Linux kernel is in an image, which profile describes it, and where KASLR put it.
+//!
+//! Evidence, best first: the container's VMCOREINFO note; VMCOREINFO in memory; the banner `Linux version ...`; the idle
+//! task's name `swapper/0`. Each piece gives a hypothesis: by how much the kernel image was moved in physical memory.
+//! A hypothesis holds when the page tables it implies map the image back to itself and the profile's symbols read what
+//! they must. A profile that fails is refused, with the probe that failed. Every decision is logged.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use memory::{AddressSpace, Paging, VirtualSpace, paging};
+use object::{Absent, Missing, Read, Target};
+use profile::Profile;
+use profile::names::release_of_banner;
+use repository::{LinuxEvidence, Loaded};
+
+use super::kernel::{Kernel, Layout, target};
+use super::scan;
+use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
+use crate::diagnosis::Diagnosis;
+use crate::error::Error;
+use crate::session::Session;
+
+/// `__START_KERNEL_map`: where the kernel image is linked (arch/x86/include/asm/page_64_types.h).
+const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+/// End of the window KASLR moves the image in (`KERNEL_IMAGE_SIZE` is at most 1 GiB).
+const END_KERNEL_MAP: u64 = 0xffff_ffff_c000_0000;
+/// `PAGE_OFFSET` of 32-bit kernels with the usual 3:1 split.
+pub(super) const PAGE_OFFSET_32: u64 = 0xc000_0000;
+/// KASLR moves kernels by multiples of this (`CONFIG_PHYSICAL_ALIGN` is at least 1 MiB in effect).
+const ALIGNMENT: u64 = 0x10_0000;
+/// Most copies of a banner or task name that are looked at.
+const MAX_HITS: usize = 512;
+
+/// Why a kernel is believed to stand somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hypothesis {
+    /// Run-time minus link-time physical address, modulo 2^64.
+    pub physical_shift: u64,
+    /// Where the belief comes from.
+    pub source: String,
+}
+
+/// What an image says of its kernel before any profile is known.
+#[derive(Default)]
+struct Evidence {
+    vmcoreinfo: Vec<(VmcoreInfo, String)>,
+    banners: Vec<String>,
+    /// Physical addresses of texts that look like banners.
+    banner_hits: Vec<u64>,
+}
+
+/// Identifies the kernel, or explains in full why not.
+pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
+    let image = session.image()?;
+    let mut diagnosis = Diagnosis::new(image);
+    let mut evidence = Evidence::default();
+    if let Some(text) = &image.hints.vmcoreinfo
+        && let Some(info) = VmcoreInfo::parse(text)
+    {
+        evidence.vmcoreinfo.push((info, "VMCOREINFO note of the image".to_owned()));
+    }
+    // Cheap evidence first: memory is searched for more only when it did not lead to a kernel.
+    for stage in [Stage::Notes, Stage::VmcoreInfo, Stage::Banner] {
+        evidence.gather(stage, &*image.space);
+        if evidence.is_empty() && session.config.profile.is_none() {
+            continue;
+        }
+        let profiles = profiles(session, &evidence, &mut diagnosis)?;
+        for loaded in profiles {
+            match try_profile(session, &evidence, stage, loaded, &mut diagnosis) {
+                Some(kernel) => return Ok(kernel),
+                None => continue,
+            }
+        }
+    }
+    evidence.describe(&mut diagnosis);
+    Err(diagnosis.into_error())
+}
+
+/// How far the search for evidence went.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Notes,
+    VmcoreInfo,
+    Banner,
+}
+
+impl Evidence {
+    fn is_empty(&self) -> bool {
+        self.vmcoreinfo.is_empty() && self.banners.is_empty()
+    }
+
+    fn gather(&mut self, stage: Stage, space: &dyn AddressSpace) {
+        match stage {
+            Stage::Notes => {}
+            Stage::VmcoreInfo => self.find_vmcoreinfo(space),
+            Stage::Banner => self.find_banners(space),
+        }
+    }
+
+    fn find_vmcoreinfo(&mut self, space: &dyn AddressSpace) {
+        let mut hits = 0;
+        scan::find(space, b"OSRELEASE=", |addr| {
+            let mut page = vec![0; MAX_LEN];
+            space.read_padded(addr, &mut page);
+            if let Some(info) = VmcoreInfo::parse(&page)
+                && !self.vmcoreinfo.iter().any(|(known, _)| *known == info)
+            {
+                self.vmcoreinfo.push((info, format!("VMCOREINFO in memory at physical {addr:#x}")));
+            }
+            hits += 1;
+            if hits < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+
+    fn find_banners(&mut self, space: &dyn AddressSpace) {
+        let mut texts = BTreeSet::new();
+        scan::find(space, b"Linux version ", |addr| {
+            let text = space.read_cstr(addr, 512).unwrap_or_default();
+            let line = text.split(|&b| b == b'\n').next().unwrap_or_default();
+            // "Linux version 6.1.0-56 (builder@host) (compiler) #1 SMP ...": a digit, and the builder in brackets.
+            if let Ok(line) = std::str::from_utf8(line)
+                && line.len() > 40
+                && line.as_bytes().get(14).is_some_and(u8::is_ascii_digit)
+                && line.contains(" (")
+                && line.contains(" #")
+                && !line.contains(char::is_control)
+            {
+                texts.insert(line.to_owned());
+                self.banner_hits.push(addr);
+            }
+            if self.banner_hits.len() < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        self.banners = texts.into_iter().collect();
+    }
+
+    /// Questions for the repositories, best first.
+    fn questions(&self) -> Vec<LinuxEvidence> {
+        let from_info = self.vmcoreinfo.iter().map(|(info, _)| LinuxEvidence {
+            build_id: info.build_id(),
+            banner: None,
+            release: Some(info.release().to_owned()),
+        });
+        let from_banner = self.banners.iter().map(|banner| LinuxEvidence {
+            build_id: None,
+            banner: Some(banner.clone()),
+            release: release_of_banner(banner).map(str::to_owned),
+        });
+        from_info.chain(from_banner).collect()
+    }
+
+    fn describe(&self, diagnosis: &mut Diagnosis) {
+        for (info, source) in &self.vmcoreinfo {
+            diagnosis.kernel(info.release(), info.build_id().as_ref(), source);
+        }
+        for banner in &self.banners {
+            diagnosis.kernel(release_of_banner(banner).unwrap_or(banner), None, &format!("banner: {banner}"));
+        }
+    }
+}
+
+/// The profiles to try, loaded: the one the user named, or those the evidence leads to.
+fn profiles(session: &Session, evidence: &Evidence, diagnosis: &mut Diagnosis) -> Result<Vec<Loaded>, Error> {
+    let repositories = session.repositories()?;
+    let names: Vec<String> = match &session.config.profile {
+        Some(name) => vec![name.clone()],
+        None => {
+            let mut names = Vec::new();
+            for question in evidence.questions() {
+                match repositories.find_linux(&question) {
+                    Ok(found) => names.extend(found.into_iter().map(|candidate| candidate.name.to_string())),
+                    Err(error) => diagnosis.asked(&error.trace),
+                }
+            }
+            names
+        }
+    };
+    let mut profiles: Vec<Loaded> = Vec::new();
+    for name in names {
+        if diagnosis.already_tried(&name) {
+            continue;
+        }
+        match repositories.load(&name) {
+            Ok(loaded) => profiles.push(loaded),
+            Err(error) => {
+                diagnosis.asked(&error.trace);
+                diagnosis.refused(&name, &error.to_string());
+            }
+        }
+    }
+    Ok(profiles)
+}
+
+/// Tests one profile against the image.
+fn try_profile(
+    session: &Session,
+    evidence: &Evidence,
+    stage: Stage,
+    loaded: Loaded,
+    diagnosis: &mut Diagnosis,
+) -> Option<Kernel> {
+    let image = session.image().ok()?;
+    let Loaded { name, profile, source, .. } = loaded;
+    let profile = Arc::new(profile);
+    let hypotheses = hypotheses(evidence, stage, &profile, &*image.space);
+    if hypotheses.is_empty() {
+        diagnosis.refused(&name, "nothing in the image tells where this kernel would stand");
+    }
+    for hypothesis in hypotheses {
+        let located = locate(&profile, &image.space, &hypothesis)
+            .map(|layout| with_overrides(session, layout))
+            .and_then(|layout| verify(&profile, &image.space, layout, evidence).map(|()| layout));
+        match located {
+            Ok(layout) => {
+                let mut decisions = diagnosis.decisions().to_vec();
+                decisions.push(format!("{name} fits: {}", hypothesis.source));
+                let physical = Arc::clone(&image.space);
+                return Some(Kernel::new(profile, physical, layout, (name, source), decisions));
+            }
+            Err(reason) => diagnosis.refused(&name, &format!("{}: {reason}", hypothesis.source)),
+        }
+    }
+    None
+}
+
+/// Where the evidence puts the kernel that `profile` describes.
+fn hypotheses(evidence: &Evidence, stage: Stage, profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
+    let mut found: Vec<Hypothesis> = Vec::new();
+    let mut add = |physical_shift: u64, source: String| {
+        if physical_shift.is_multiple_of(ALIGNMENT) && !found.iter().any(|h| h.physical_shift == physical_shift) {
+            found.push(Hypothesis { physical_shift, source });
+        }
+    };
+    for (info, source) in &evidence.vmcoreinfo {
+        if let Some(base) = info.phys_base() {
+            add(base.wrapping_add(info.kernel_offset().unwrap_or(0)), source.clone());
+        }
+    }
+    if stage == Stage::Banner {
+        if let Some(link) = profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol)) {
+            for &hit in &evidence.banner_hits {
+                add(hit.wrapping_sub(link), format!("banner at physical {hit:#x}"));
+            }
+        }
+        for hypothesis in candidates(profile, space) {
+            add(hypothesis.physical_shift, hypothesis.source);
+        }
+    }
+    found
+}
+
+/// Hypotheses from the idle task: its name `swapper/0` stands in `init_task.comm` (`swapper` on one-CPU kernels).
+pub fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
+    let mut found: Vec<Hypothesis> = Vec::new();
+    let link = profile.symbol("init_task").and_then(|symbol| link_to_physical(profile, symbol));
+    let comm = profile.struct_def("task_struct").ok().flatten().and_then(|task| task.fields.get("comm"));
+    let (Some(link), Some(comm)) = (link, comm) else { return found };
+    let mut hits = 0;
+    scan::find(space, b"swapper/0\0\0\0\0\0\0\0", |hit| {
+        let physical_shift = hit.wrapping_add_signed(comm.offset.wrapping_neg()).wrapping_sub(link);
+        let known = found.iter().any(|h| h.physical_shift == physical_shift);
+        if physical_shift.is_multiple_of(ALIGNMENT) && !known {
+            found.push(Hypothesis { physical_shift, source: format!("swapper/0 at physical {hit:#x}") });
+        }
+        hits += 1;
+        if hits < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    found
+}
+
+/// One hypothesis tested.
+pub struct Located {
+    /// The hypothesis.
+    pub hypothesis: Hypothesis,
+    /// The page table root it implies, physical.
+    pub dtb: Read<u64>,
+    /// Where the kernel then stands, or why the hypothesis does not hold.
+    pub outcome: Result<Layout, String>,
+}
+
+/// Every hypothesis about where this kernel stands, tested: the one in use first, then those of the idle task's name.
+#[must_use]
+pub fn located(kernel: &Kernel) -> Vec<Located> {
+    let profile = kernel.target().types().profile();
+    let in_use = Hypothesis {
+        physical_shift: kernel.layout().physical_shift,
+        source: kernel.decisions().last().cloned().unwrap_or_default(),
+    };
+    let others = candidates(profile, &**kernel.physical());
+    let others = others.into_iter().filter(|h| h.physical_shift != in_use.physical_shift);
+    std::iter::once(in_use.clone())
+        .chain(others)
+        .map(|hypothesis| {
+            let dtb = page_table_root(profile, hypothesis.physical_shift).map_err(Absent::from);
+            let outcome = locate(profile, kernel.physical(), &hypothesis);
+            Located { hypothesis, dtb, outcome }
+        })
+        .collect()
+}
+
+/// The user's `--dtb` and `--kernel_slide` win over what was found.
+fn with_overrides(session: &Session, layout: Layout) -> Layout {
+    Layout {
+        dtb: session.config.dtb.unwrap_or(layout.dtb),
+        slide: session.config.kernel_slide.unwrap_or(layout.slide),
+        ..layout
+    }
+}
+
+/// Link-time physical address of a link-time virtual one.
+fn link_to_physical(profile: &Profile, symbol: u64) -> Option<u64> {
+    let map = if is_32bit(profile) { PAGE_OFFSET_32 } else { START_KERNEL_MAP };
+    symbol.checked_sub(map)
+}
+
+fn is_32bit(profile: &Profile) -> bool {
+    profile.arch() == Some("I386")
+}
+
+/// Physical address of the kernel's page table root: `init_top_pgt` (v4.13), `init_level4_pgt` before, `swapper_pg_dir`
+/// on 32 bits.
+fn page_table_root(profile: &Profile, physical_shift: u64) -> Result<u64, Missing> {
+    ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"]
+        .into_iter()
+        .find_map(|name| profile.symbol(name))
+        .and_then(|symbol| link_to_physical(profile, symbol))
+        .map(|address| address.wrapping_add(physical_shift))
+        .ok_or_else(|| Missing::Symbol("init_top_pgt".into()))
+}
+
+/// Finds the page tables and the virtual slide that go with a physical shift.
+pub(super) fn locate(
+    profile: &Profile,
+    physical: &Arc<dyn AddressSpace>,
+    hypothesis: &Hypothesis,
+) -> Result<Layout, String> {
+    let symbol = |names: &[&str]| names.iter().find_map(|name| profile.symbol(name));
+    let shift = hypothesis.physical_shift;
+    let dtb = page_table_root(profile, shift).map_err(|missing| missing.to_string())?;
+    let text = symbol(&["_text", "_stext"]).ok_or("the profile has no symbol _text")?;
+    let text_physical = link_to_physical(profile, text)
+        .map(|address| address.wrapping_add(shift))
+        .ok_or("the profile's addresses are outside the kernel's window")?;
+    let (modes, window): (&[&'static Paging], _) = if is_32bit(profile) {
+        (&[&paging::PAE, &paging::X86], (PAGE_OFFSET_32, 0xffff_ffff))
+    } else {
+        (&[&paging::X64, &paging::X64_LA57], (START_KERNEL_MAP, END_KERNEL_MAP))
+    };
+    for &mode in modes {
+        let space = VirtualSpace::new(Arc::clone(physical), mode, dtb);
+        let run = space
+            .runs(window.0, window.1)
+            .find(|run| text_physical.checked_sub(run.target).is_some_and(|offset| offset < run.len));
+        if let Some(run) = run {
+            let text_virtual = run.start.wrapping_add(text_physical.wrapping_sub(run.target));
+            let slide = text_virtual.wrapping_sub(text);
+            return Ok(Layout { paging: mode, dtb, slide, physical_shift: shift });
+        }
+    }
+    Err(format!("no page table at physical {dtb:#x} maps the kernel text at physical {text_physical:#x}"))
+}
+
+/// Probes that tell the right profile from a wrong one.
+fn verify(
+    profile: &Arc<Profile>,
+    physical: &Arc<dyn AddressSpace>,
+    layout: Layout,
+    evidence: &Evidence,
+) -> Result<(), String> {
+    let space = VirtualSpace::new(Arc::clone(physical), layout.paging, layout.dtb);
+    let target = target(Arc::clone(profile), Arc::new(space), layout.slide);
+    verify_idle_task(&target)?;
+    let banner = verify_banner(profile, &target)?;
+    for (info, source) in &evidence.vmcoreinfo {
+        // VMCOREINFO of another kernel (a crash kernel's, or a nested guest's) says nothing about this one.
+        let same = banner.as_deref().is_none_or(|banner| release_of_banner(banner) == Some(info.release()));
+        let place = info.kernel_offset().is_none_or(|offset| offset == layout.slide);
+        if same && place {
+            verify_vmcoreinfo(&target, info).map_err(|reason| format!("{source}: {reason}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn verify_idle_task(target: &Target) -> Result<(), String> {
+    let init = target.symbol("init_task").map_err(|missing| missing.to_string())?;
+    let comm = target.offset_of("task_struct", "comm").map_err(|missing| missing.to_string())?;
+    let name = target.read_cstr(init.wrapping_add(comm), 16).map_err(|absent| absent.to_string())?;
+    if name != b"swapper/0" && name != b"swapper" {
+        let shown = crate::table::text_of(&name);
+        return Err(format!("init_task.comm is {shown:?} where swapper/0 is expected; the profile is of another kernel"));
+    }
+    let pid = target.offset_of("task_struct", "pid").map_err(|missing| missing.to_string())?;
+    match target.read_u32(init.wrapping_add(pid)) {
+        Ok(0) => Ok(()),
+        Ok(pid) => Err(format!("init_task.pid is {pid} where 0 is expected; the profile is of another kernel")),
+        Err(absent) => Err(absent.to_string()),
+    }
+}
+
+/// The banner in memory must be the one the profile was made from. Returns it where it can be read.
+fn verify_banner(profile: &Profile, target: &Target) -> Result<Option<String>, String> {
+    let Ok(symbol) = target.symbol("linux_banner") else { return Ok(None) };
+    // A page that is missing from the image is damage, not a sign of a wrong profile.
+    let Ok(bytes) = target.read_cstr(symbol, 512) else { return Ok(None) };
+    let banner = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    if !banner.starts_with("Linux version ") {
+        return Err("linux_banner is no banner; the profile is of another kernel".to_owned());
+    }
+    match profile.metadata_str("Banner") {
+        Some(expected) if expected.trim_end() != banner => {
+            Err(format!("the profile is of another kernel: {:?}, the image runs {banner:?}", expected.trim_end()))
+        }
+        _ => Ok(Some(banner)),
+    }
+}
+
+/// Symbols, sizes and offsets that VMCOREINFO names must be those of the profile.
+fn verify_vmcoreinfo(target: &Target, info: &VmcoreInfo) -> Result<(), String> {
+    for (name, address) in info.symbols() {
+        if let Ok(ours) = target.symbol(name)
+            && ours != address
+            // These name the object a pointer variable points to.
+            && !matches!(name, "mem_section" | "node_data" | "log_buf" | "mem_map")
+        {
+            return Err(format!("symbol {name} is at {address:#x}, by the profile at {ours:#x}"));
+        }
+    }
+    for (structure, size) in info.sizes() {
+        if let Ok(ours) = target.types().struct_size(structure)
+            && ours != size
+        {
+            return Err(format!("struct {structure} has {size} bytes, by the profile {ours}"));
+        }
+    }
+    for (structure, field, offset) in info.offsets() {
+        if let Ok(ours) = target.offset_of(structure, field)
+            && ours != offset
+        {
+            return Err(format!("field {structure}.{field} is at offset {offset}, by the profile at {ours}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The kernel of an image: its types, its address space, and where KASLR put it.
+
+use std::sync::{Arc, OnceLock};
+
+use memory::{AddressSpace, Paging, VirtualSpace};
+use object::{Absent, DataModel, Read, Target, Types};
+use profile::Profile;
+
+use super::{identify, overlay, time};
+use crate::error::Error;
+use crate::session::{Fact, Session};
+use crate::table::Time;
+
+/// Most CPUs a kernel can have (`CONFIG_NR_CPUS` of the largest distribution kernels).
+const MAX_CPUS: u32 = 8192;
+
+/// Where a kernel stands in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Paging mode.
+    pub paging: &'static Paging,
+    /// Physical address of the kernel's page table root.
+    pub dtb: u64,
+    /// Run-time minus link-time virtual address of the kernel image, modulo 2^64.
+    pub slide: u64,
+    /// Run-time minus link-time physical address of the kernel image, modulo 2^64.
+    pub physical_shift: u64,
+}
+
+/// An identified Linux kernel.
+pub struct Kernel {
+    target: Target,
+    space: Arc<VirtualSpace>,
+    physical: Arc<dyn AddressSpace>,
+    layout: Layout,
+    profile_name: String,
+    profile_source: String,
+    decisions: Vec<String>,
+    boot_time: OnceLock<Read<Time>>,
+}
+
+impl Kernel {
+    /// Joins a profile with the place where it was found to fit.
+    pub(super) fn new(
+        profile: Arc<Profile>,
+        physical: Arc<dyn AddressSpace>,
+        layout: Layout,
+        named: (String, String),
+        decisions: Vec<String>,
+    ) -> Self {
+        let space = Arc::new(VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb));
+        let target = target(profile, Arc::clone(&space) as Arc<dyn AddressSpace>, layout.slide);
+        let (profile_name, profile_source) = named;
+        Self { target, space, physical, layout, profile_name, profile_source, decisions, boot_time: OnceLock::new() }
+    }
+
+    /// Types over the kernel's address space.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The kernel's virtual address space.
+    #[must_use]
+    pub fn space(&self) -> &Arc<VirtualSpace> {
+        &self.space
+    }
+
+    /// Physical memory.
+    #[must_use]
+    pub fn physical(&self) -> &Arc<dyn AddressSpace> {
+        &self.physical
+    }
+
+    /// Paging mode.
+    #[must_use]
+    pub fn paging(&self) -> &'static Paging {
+        self.layout.paging
+    }
+
+    /// Physical address of the kernel's page table root.
+    #[must_use]
+    pub fn dtb(&self) -> u64 {
+        self.layout.dtb
+    }
+
+    /// Where the kernel stands.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Name of the profile in use.
+    #[must_use]
+    pub fn profile_name(&self) -> &str {
+        &self.profile_name
+    }
+
+    /// The repository or file the profile came from.
+    #[must_use]
+    pub fn profile_source(&self) -> &str {
+        &self.profile_source
+    }
+
+    /// How the kernel was identified, decision by decision.
+    #[must_use]
+    pub fn decisions(&self) -> &[String] {
+        &self.decisions
+    }
+
+    /// First address of the direct map of physical memory (`PAGE_OFFSET`).
+    ///
+    /// `page_offset_base` where `CONFIG_RANDOMIZE_MEMORY` moves it (arch/x86/include/asm/page_64_types.h), else the
+    /// constant of the paging mode (Documentation/arch/x86/x86_64/mm.rst, since v4.20).
+    pub fn page_offset(&self) -> Read<u64> {
+        if let Ok(symbol) = self.target.symbol("page_offset_base") {
+            return self.target.read_u64(symbol);
+        }
+        Ok(match self.layout.paging.levels.len() {
+            5 => 0xff11_0000_0000_0000,
+            4 => 0xffff_8880_0000_0000,
+            _ => identify::PAGE_OFFSET_32,
+        })
+    }
+
+    /// Wall clock time at which boot-based time was 0.
+    pub fn boot_time(&self) -> Read<Time> {
+        self.boot_time.get_or_init(|| time::boot_time(&self.target)).clone()
+    }
+
+    /// Online CPUs: number, and what to add to the address of a per-CPU symbol (`__per_cpu_offset`).
+    ///
+    /// Ascending. A uniprocessor kernel has no offsets and yields CPU 0 with 0.
+    pub fn per_cpu(&self) -> Read<Vec<(u32, u64)>> {
+        let Ok(offsets) = self.target.symbol("__per_cpu_offset") else { return Ok(vec![(0, 0)]) };
+        let width = u64::from(self.target.types().model().pointer_size());
+        let online = self.online_cpus()?;
+        online
+            .into_iter()
+            .map(|cpu| Ok((cpu, self.target.read_ptr(offsets.wrapping_add(width.wrapping_mul(u64::from(cpu))))?)))
+            .collect()
+    }
+
+    /// Numbers of the CPUs in `cpu_online_mask`: `__cpu_online_mask` (v4.5), `cpu_online_bits` before.
+    fn online_cpus(&self) -> Read<Vec<u32>> {
+        let mask = self.target.symbol("__cpu_online_mask").or_else(|_| self.target.symbol("cpu_online_bits"));
+        let mask = mask.map_err(Absent::from)?;
+        let limit = match self.target.symbol("nr_cpu_ids") {
+            Ok(symbol) => self.target.read_u32(symbol)?.clamp(1, MAX_CPUS),
+            // A constant where CONFIG_NR_CPUS is fixed; the mask is as long as the bits that were ever possible.
+            Err(_) => 64,
+        };
+        let bytes = self.target.read_bytes(mask, u64::from(limit.div_ceil(8)), MAX_CPUS as usize / 8)?;
+        let set = |cpu: &u32| bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 == 1);
+        Ok((0..limit).filter(set).collect())
+    }
+}
+
+/// Types of a Linux profile over an address space.
+pub(super) fn target(profile: Arc<Profile>, space: Arc<dyn AddressSpace>, slide: u64) -> Target {
+    let model = match profile.arch() {
+        Some("I386" | "ARM" | "MIPS") => DataModel::Ilp32,
+        _ => DataModel::Lp64,
+    };
+    let start = profile.symbol("_text").or_else(|| profile.symbol("_stext")).unwrap_or(u64::MAX);
+    // Data and init sections follow the text; per-CPU and absolute symbols lie far below.
+    Target::new(Arc::new(Types::new(profile, model, overlay::LINUX)), space, slide, start & !0x1f_ffff)
+}
+
+/// The kernel of the session's image.
+pub struct KernelFact;
+
+impl Fact for KernelFact {
+    type Value = Kernel;
+    const NAME: &'static str = "linux kernel";
+
+    fn compute(session: &Session) -> Result<Kernel, Error> {
+        identify::identify(session)
+    }
+}

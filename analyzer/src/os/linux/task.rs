@@ -1,0 +1,206 @@
+//! Processes and threads: `task_struct` and its neighbours (include/linux/sched.h).
+
+use std::sync::Arc;
+
+use memory::VirtualSpace;
+use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout, walk};
+
+use super::Kernel;
+use crate::error::Error;
+use crate::session::Session;
+use crate::table::{ObjRef, Time, Value, text_of};
+
+/// `PF_KTHREAD`: the task never had a user address space (include/linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+layout! {
+    /// `task_struct`: one thread; a process is its thread-group leader.
+    pub struct Task / TaskLayout = "task_struct" {
+        /// Thread id in the initial pid namespace.
+        pid: i32 = "pid",
+        /// Process id in the initial pid namespace.
+        tgid: i32 = "tgid",
+        /// Thread name, at most 15 bytes.
+        comm: Text = "comm",
+        /// User address space; null for kernel threads and zombies.
+        mm: Ptr = "mm",
+        /// Open files; null for zombies.
+        files: Ptr = "files",
+        /// Root and working directory; null for zombies.
+        fs: Ptr = "fs",
+        /// Namespaces; null for zombies.
+        nsproxy: Ptr = "nsproxy",
+        /// Effective credentials.
+        cred: Ptr = "cred",
+        /// Parent that created it, or that adopted it.
+        real_parent: Ptr = "real_parent",
+        /// Leader of the thread group.
+        group_leader: Ptr = "group_leader",
+        /// Signal state shared by the thread group.
+        signal: Ptr = "signal",
+        /// `PF_*` flags.
+        flags: Uint = "flags",
+        /// Run state; renamed by Linux commit 2f064a59a11f (v5.14).
+        state: Uint = "__state | state",
+        /// Exit state: `EXIT_ZOMBIE`, `EXIT_DEAD`, or 0.
+        exit_state: i32 = "exit_state",
+        /// Link of the list of processes.
+        tasks: Addr = "tasks",
+        /// Head of the list of children.
+        children: Addr = "children",
+        /// Link in the parent's `children`.
+        sibling: Addr = "sibling",
+        /// Nanoseconds from boot, suspend included; renamed by Linux commit cf25e24db61c (v5.5).
+        start_boottime: u64 = "start_boottime | real_start_time",
+    }
+
+    /// `cred`: credentials (include/linux/cred.h). Ids are those of the initial user namespace.
+    pub struct Cred / CredLayout = "cred" {
+        /// Real user id; a `kuid_t` from v3.5.
+        uid: u32 = "uid.val | uid",
+        /// Real group id.
+        gid: u32 = "gid.val | gid",
+        /// Effective user id.
+        euid: u32 = "euid.val | euid",
+        /// Effective group id.
+        egid: u32 = "egid.val | egid",
+    }
+
+    struct Mm / MmLayout = "mm_struct" {
+        pgd: Ptr = "pgd",
+    }
+}
+
+impl<'k> Task<'k> {
+    /// The cell that stands for the process: type, address, pid and name.
+    #[must_use]
+    pub fn obj_ref(&self) -> ObjRef {
+        use crate::table::Cell as _;
+        let name = self.comm().map(|Text(bytes)| text_of(&bytes));
+        ObjRef {
+            type_name: Self::STRUCT,
+            addr: self.addr(),
+            tags: vec![("pid", self.pid().into_value()), ("name", name.into_value())],
+        }
+    }
+
+    /// The thread's name as text.
+    pub fn name(&self) -> Read<String> {
+        self.comm().map(|Text(bytes)| text_of(&bytes))
+    }
+
+    /// Process id of the parent; 0 for init and kthreadd.
+    pub fn ppid(&self) -> Read<i32> {
+        let Ptr(parent) = self.real_parent()?;
+        Task::at(self.target(), parent).tgid()
+    }
+
+    /// Credentials.
+    pub fn creds(&self) -> Read<Cred<'k>> {
+        let cred = self.cred()?.non_null("no credentials")?;
+        Ok(Cred::at(self.target(), cred))
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub fn is_kernel_thread(&self) -> Read<bool> {
+        self.flags().map(|Uint(flags)| flags & PF_KTHREAD != 0)
+    }
+
+    /// Physical address of its page table root; not applicable to tasks without a user address space.
+    pub fn dtb(&self, kernel: &Kernel) -> Read<u64> {
+        let mm = self.mm()?.non_null("no user address space")?;
+        let Ptr(pgd) = Mm::at(self.target(), mm).pgd()?;
+        self.target().space().translate(pgd).map_err(|fault| Absent::Unreadable { addr: pgd, fault })
+    }
+
+    /// Its address space, with the kernel's types.
+    pub fn user_target(&self, kernel: &Kernel) -> Read<Target> {
+        let dtb = self.dtb(kernel)?;
+        let space = VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb);
+        Ok(kernel.target().with_space(Arc::new(space)))
+    }
+
+    /// Wall clock time of its start.
+    pub fn start_time(&self, kernel: &Kernel) -> Read<Time> {
+        let Time(boot) = kernel.boot_time()?;
+        Ok(Time(boot.saturating_add(i128::from(self.start_boottime()?))))
+    }
+}
+
+/// All processes (thread-group leaders) on the kernel's task list, sorted by pid, then address.
+///
+/// `init_task` itself, the idle task with pid 0, heads the list and is no process.
+pub fn processes<'k>(session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
+    let target = kernel.target();
+    let link = target.offset_of(Task::STRUCT, "tasks")?;
+    let head = target.symbol("init_task")?.wrapping_add(link);
+    let walked = walk::list(target, head);
+    session.notes.walk("init_task.tasks", &walked.end);
+    let mut tasks: Vec<Task<'k>> = walked.containers(link).map(|addr| Task::at(target, addr)).collect();
+    sort_by_pid(&mut tasks);
+    Ok(tasks)
+}
+
+/// Sorts by pid, unreadable pids last, then by address.
+pub fn sort_by_pid(tasks: &mut [Task<'_>]) {
+    tasks.sort_by_cached_key(|task| (task.pid().unwrap_or(i32::MAX), task.addr()));
+}
+
+/// Which processes a command is about.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ProcessFilter {
+    /// Process ids to select
+    #[arg(value_name = "PID")]
+    pub pids: Vec<i32>,
+    /// Select processes whose name matches this regular expression, case-insensitive
+    #[arg(long = "proc_regex", alias = "proc_reg", alias = "proc-regex", value_name = "REGEX")]
+    pub proc_regex: Option<String>,
+    /// Virtual addresses of `task_struct`s to look at, instead of walking lists
+    #[arg(long = "task", value_name = "ADDRESS", value_parser = crate::parse::address)]
+    pub task: Vec<u64>,
+}
+
+impl ProcessFilter {
+    /// The selected processes, sorted by pid. A pid that does not exist is a note, not an error.
+    pub fn tasks<'k>(&self, session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
+        let regex = self
+            .proc_regex
+            .as_ref()
+            .map(|text| regex::RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build())
+            .transpose()
+            .map_err(|error| Error::usage(format!("bad --proc_regex: {error}")))?;
+        let mut tasks = if self.task.is_empty() {
+            processes(session, kernel)?
+        } else {
+            self.task.iter().map(|&addr| Task::at(kernel.target(), addr)).collect()
+        };
+        if !self.pids.is_empty() {
+            tasks.retain(|task| task.pid().is_ok_and(|pid| self.pids.contains(&pid)));
+            for pid in &self.pids {
+                if !tasks.iter().any(|task| task.pid() == Ok(*pid)) {
+                    session.notes.info(format!("no process has this pid: {pid}"));
+                }
+            }
+        }
+        if let Some(regex) = regex {
+            tasks.retain(|task| task.name().is_ok_and(|name| regex.is_match(&name)));
+        }
+        Ok(tasks)
+    }
+}
+
+/// A value that identifies a task in messages: `1234 (bash)`.
+#[must_use]
+pub fn describe(task: &Task<'_>) -> String {
+    let pid = task.pid().map_or_else(|_| "?".to_owned(), |pid| pid.to_string());
+    match task.name() {
+        Ok(name) => format!("{pid} ({name})"),
+        Err(_) => format!("{pid} at {:#x}", task.addr()),
+    }
+}
+
+/// Tags of an object cell, for tests and renderers that need a single one.
+#[must_use]
+pub fn tag<'a>(object: &'a ObjRef, name: &str) -> Option<&'a Value> {
+    object.tags.iter().find(|(tag, _)| *tag == name).map(|(_, value)| value)
+}
