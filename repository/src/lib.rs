@@ -20,10 +20,13 @@
 
 mod archive;
 mod atomic;
+mod cache;
 mod config;
 mod directory;
 mod find;
+mod http;
 mod inventory;
+mod remote;
 mod search_path;
 mod source;
 mod trace;

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use profile::names::{NameError, ProfileName};
 use profile::{Document, Kind, Profile};
 
+use crate::LAYOUT;
 use crate::archive::Archive;
 use crate::config::{Config, Limits};
 use crate::directory::{self, Directory, StoreError};
+use crate::remote::{Remote, Shared};
 use crate::source::{self, Found, Source};
 use crate::trace::{Answer, Asked, Trace, plain};
 
@@ -38,6 +40,7 @@ pub struct SearchPath {
     directories: Vec<PathBuf>,
     cache_dir: Option<PathBuf>,
     limits: Limits,
+    shared: Arc<Shared>,
     asked: Mutex<Vec<Asked>>,
 }
 
@@ -117,29 +120,40 @@ impl SearchPath {
             return Err(OpenError::TooMany(config.entries.len()));
         }
         let limits = config.limits;
+        let shared = Arc::new(Shared::default());
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         let mut directories = Vec::new();
+        // The cache directory is a repository too, of what was stored there; it stands in front of the URLs.
+        let stored = config.cache_dir.as_ref().filter(|directory| directory.join(LAYOUT).is_dir());
+        let mut stored = stored.map(|directory| Box::new(Directory::new(directory, limits)));
         for entry in &config.entries {
-            if fs::metadata(entry).is_ok_and(|metadata| metadata.is_file()) {
+            if Remote::is_url(entry) {
+                sources.extend(stored.take().map(|directory| directory as Box<dyn Source>));
+                sources.push(Box::new(Remote::new(entry, config, Arc::clone(&shared))));
+            } else if fs::metadata(entry).is_ok_and(|metadata| metadata.is_file()) {
                 sources.push(Box::new(Archive::new(entry.into(), limits)));
             } else {
                 directories.push(PathBuf::from(entry));
                 sources.push(Box::new(Directory::new(entry, limits)));
             }
         }
-        // The cache directory is a repository too, of what was stored there; like all of the cache it stands in
-        // front of the URLs.
-        let local = config.cache_dir.as_ref().filter(|directory| directory.join(crate::LAYOUT).is_dir());
-        if let Some(directory) = local {
-            sources.push(Box::new(Directory::new(directory, limits)));
-        }
-        Ok(Self {
-            sources,
-            directories,
-            cache_dir: config.cache_dir.clone(),
-            limits,
-            asked: Mutex::default(),
-        })
+        sources.extend(stored.map(|directory| directory as Box<dyn Source>));
+        let cache_dir = config.cache_dir.clone();
+        Ok(Self { sources, directories, cache_dir, limits, shared, asked: Mutex::default() })
+    }
+
+    /// Calls `listener` with the URL before each network request, so that none is made unseen. The first listener
+    /// stays.
+    #[must_use]
+    pub fn on_network(self, listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let _ = self.shared.on_network.set(Box::new(listener));
+        self
+    }
+
+    /// What the user should know about the repositories (one that was switched off, a cache that cannot be written),
+    /// since the last call.
+    pub fn take_notes(&self) -> Vec<String> {
+        self.shared.take_notes()
     }
 
     /// Loads a profile. The name is first taken as a file name (as given, then with `.gz`), then asked of every
@@ -170,7 +184,7 @@ impl SearchPath {
         }
         if let Some(cache) = &self.cache_dir {
             let io_error = |error| StoreError::Io { path: cache.clone(), error };
-            fs::create_dir_all(cache.join(crate::LAYOUT)).map_err(io_error)?;
+            fs::create_dir_all(cache.join(LAYOUT)).map_err(io_error)?;
             return Directory::new(cache, self.limits).put(name, document);
         }
         Err(StoreError::Nowhere(refusals.join("; ")))
