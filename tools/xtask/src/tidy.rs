@@ -106,7 +106,7 @@ fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
                 }
             } else if matches!(
                 path.extension().and_then(|e| e.to_str()),
-                Some("rs" | "toml" | "md" | "sh" | "py" | "c")
+                Some("rs" | "toml" | "md" | "sh" | "py")
             ) {
                 files.push(path);
             }

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Measures rekal on a real kernel and a real image, and the peers it finds on this machine in the same run.
+
+    tools/bench/bench.py --vmlinux VMLINUX [--system-map MAP] --image IMAGE [--repeat 5] [--rekal PATH]
+
+Prints CPU seconds (user + system), wall seconds and peak resident memory of each command: the best of the repetitions,
+because CPU seconds on a shared machine only ever err upward. Figures depend on the machine; compare ratios of one run.
+Peers are used where installed: `pahole` (walks the same DWARF), `readelf`, `gzip` for scale. Nothing is asserted.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def measure(command, repeat):
+    """Best CPU seconds, best wall seconds, peak memory in MB and the worst exit code of `repeat` runs."""
+    cpu, wall, peak, code = [], [], 0, 0
+    for _ in range(repeat):
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall.append(time.monotonic() - start)
+        cpu.append(usage.ru_utime + usage.ru_stime)
+        peak = max(peak, usage.ru_maxrss / 1024)
+        code = max(code, abs(process.returncode))
+    return min(cpu), min(wall), peak, code
+
+
+def show(name, figures, base=None):
+    cpu, wall, peak, code = figures
+    ratio = f"  {cpu / base:6.1f}x the CPU of rekal" if base else ""
+    status = "" if code == 0 else f"  (exit code {code})"
+    print(f"{name:44} {cpu:8.2f} CPU s {wall:8.2f} s {peak:8.0f} MB{ratio}{status}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vmlinux", type=Path, help="vmlinux with debug information")
+    parser.add_argument("--system-map", type=Path)
+    parser.add_argument("--image", type=Path, help="image of a guest of that kernel")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--rekal", type=Path, default=ROOT / "target/release/rekal")
+    args = parser.parse_args()
+    if not args.rekal.exists():
+        sys.exit(f"no {args.rekal}: build it with cargo build --release --bin rekal")
+    with tempfile.TemporaryDirectory() as scratch:
+        profile = Path(scratch) / "profile.json.gz"
+        if args.vmlinux:
+            command = [args.rekal, "convert_profile", "--overwrite", args.vmlinux, profile]
+            if args.system_map:
+                command += ["--system_map", args.system_map]
+            figures = measure(command, args.repeat)
+            show(f"rekal convert_profile {args.vmlinux.stat().st_size / 1e6:.0f} MB", figures)
+            if shutil.which("pahole"):
+                show("pahole --sizes (same DWARF)", measure(["pahole", "--sizes", args.vmlinux], 1), figures[0])
+            if shutil.which("readelf"):
+                show("readelf -S (open only)", measure(["readelf", "-SW", args.vmlinux], args.repeat), figures[0])
+        if args.image:
+            base = [args.rekal, "-f", args.image] + (["--profile", profile] if profile.exists() else [])
+            first = None
+            for plugin in ["pslist", "psaux", "lsmod", "lsof", "maps", "netstat", "mount", "dmesg"]:
+                figures = measure(base + ["--format", "json", plugin], args.repeat)
+                first = first or figures[0]
+                show(f"rekal {plugin}, {args.image.stat().st_size / 1e6:.0f} MB image", figures)
+            if shutil.which("vol"):
+                figures = measure(["vol", "-q", "-f", args.image, "linux.pslist.PsList"], 1)
+                show("vol linux.pslist (installed Volatility 3)", figures, first)
+
+
+if __name__ == "__main__":
+    main()
