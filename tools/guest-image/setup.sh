@@ -3,7 +3,7 @@
 # apt root that sees bullseye (5.10), bookworm (6.1) and trixie (6.12) without touching the machine's own apt configuration.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-tools="qemu-system-x86 kmod cpio gcc libc6-dev zstd xz-utils makedumpfile python3-venv binutils"
+tools="qemu-system-x86 kmod cpio make gcc libc6-dev zstd xz-utils makedumpfile python3-venv binutils"
 # shellcheck disable=SC2086
 if ! dpkg -s $tools >/dev/null 2>&1; then
     apt-get update -qq
