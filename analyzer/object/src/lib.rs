@@ -11,6 +11,8 @@ mod model;
 mod object;
 mod overlay;
 mod target;
+#[cfg(test)]
+mod testkit;
 mod types;
 mod view;
 pub mod walk;

@@ -162,3 +162,81 @@ fn follow(
     }
     Walked { nodes, end: End::Complete }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit;
+
+    /// Memory with a `list_head` at each address: `(address, next, prev)`.
+    fn lists(nodes: &[(u64, u64, u64)]) -> Target {
+        let words: Vec<(u64, u64)> =
+            nodes.iter().flat_map(|&(at, next, prev)| [(at, next), (at + 8, prev)]).collect();
+        testkit::target(testkit::types("{}", "{}", &[]), &words)
+    }
+
+    #[test]
+    fn a_whole_list_is_complete_in_order() {
+        let target = lists(&[(0x1000, 0x2000, 0x3000), (0x2000, 0x3000, 0x1000), (0x3000, 0x1000, 0x2000)]);
+        assert_eq!(list(&target, 0x1000), Walked { nodes: vec![0x2000, 0x3000], end: End::Complete });
+    }
+
+    #[test]
+    fn an_empty_list_is_complete() {
+        let target = lists(&[(0x1000, 0x1000, 0x1000)]);
+        assert_eq!(list(&target, 0x1000), Walked { nodes: vec![], end: End::Complete });
+    }
+
+    #[test]
+    fn a_list_that_loops_behind_its_head_is_reported() {
+        let target = lists(&[(0x1000, 0x2000, 0x3000), (0x2000, 0x3000, 0x1000), (0x3000, 0x2000, 0x2000)]);
+        assert_eq!(
+            list(&target, 0x1000),
+            Walked { nodes: vec![0x2000, 0x3000], end: End::Cycle { node: 0x2000 } }
+        );
+    }
+
+    #[test]
+    fn a_torn_list_is_continued_from_its_other_end() {
+        // 1000 -> 2000 -> 5000 (missing) -> 3000 -> 4000 -> 1000
+        let target = lists(&[
+            (0x1000, 0x2000, 0x4000),
+            (0x2000, 0x5000, 0x1000),
+            (0x3000, 0x4000, 0x5000),
+            (0x4000, 0x1000, 0x3000),
+        ]);
+        let walked = list(&target, 0x1000);
+        assert_eq!(walked.nodes, [0x2000, 0x3000, 0x4000]);
+        assert!(matches!(walked.end, End::Broken { node: 0x5000, recovered: 2, .. }), "{:?}", walked.end);
+    }
+
+    #[test]
+    fn a_cap_ends_the_walk_and_says_so() {
+        let target = lists(&[(0x1000, 0x2000, 0x3000), (0x2000, 0x3000, 0x1000), (0x3000, 0x1000, 0x2000)]);
+        assert_eq!(
+            list_capped(&target, 0x1000, 1),
+            Walked { nodes: vec![0x2000], end: End::Truncated { limit: 1 } }
+        );
+    }
+
+    #[test]
+    fn an_hlist_ends_at_null_or_at_a_nulls_marker() {
+        let target = lists(&[
+            (0x1000, 0x2000, 0),
+            (0x2000, 0x3000, 0),
+            (0x3000, 0, 0),
+            (0x4000, 0x2000, 0),
+            (0x5000, 7, 0),
+        ]);
+        assert_eq!(hlist(&target, 0x1000).nodes, [0x2000, 0x3000]);
+        assert_eq!(hlist(&target, 0x5000), Walked { nodes: vec![], end: End::Complete });
+    }
+
+    #[test]
+    fn a_chain_into_missing_memory_is_broken_without_a_node_of_garbage() {
+        let target = lists(&[(0x1000, 0x2000, 0), (0x2000, 0x9000, 0)]);
+        let walked = hlist(&target, 0x1000);
+        assert_eq!(walked.nodes, [0x2000]);
+        assert!(matches!(walked.end, End::Broken { node: 0x9000, recovered: 0, .. }), "{:?}", walked.end);
+    }
+}

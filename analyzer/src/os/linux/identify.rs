@@ -6,17 +6,16 @@
 //! they must. A profile that fails is refused, with the probe that failed. Every decision is logged.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use memory::{AddressSpace, Paging, VirtualSpace, paging};
+use memchr::memmem;
+use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan_first};
 use object::{Absent, Missing, Read, Target};
 use profile::Profile;
 use profile::names::release_of_banner;
 use repository::{LinuxEvidence, Loaded};
 
 use super::kernel::{Kernel, Layout, target};
-use super::scan;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
@@ -100,24 +99,25 @@ impl Evidence {
         }
     }
 
+    /// The VMCOREINFO with the lowest physical address. Other copies are of the same kernel but for rare cases (a crash
+    /// kernel's image), which the banners of the next stage tell apart.
     fn find_vmcoreinfo(&mut self, space: &dyn AddressSpace) {
-        let mut hits = 0;
-        scan::find(space, b"OSRELEASE=", |addr| {
-            let mut page = vec![0; MAX_LEN];
-            space.read_padded(addr, &mut page);
-            if let Some(info) = VmcoreInfo::parse(&page)
-                && !self.vmcoreinfo.iter().any(|(known, _)| *known == info)
-            {
-                self.vmcoreinfo.push((info, format!("VMCOREINFO in memory at physical {addr:#x}")));
-            }
-            hits += 1;
-            if hits < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
+        if !self.vmcoreinfo.is_empty() {
+            return;
+        }
+        let finder = memmem::Finder::new(b"OSRELEASE=");
+        self.vmcoreinfo.extend(scan_first(space, CHUNK, MAX_LEN, |piece| {
+            finder.find_iter(piece.bytes).take_while(|&at| at < piece.own).find_map(|at| {
+                let info = VmcoreInfo::parse(piece.bytes.get(at..)?)?;
+                let addr = piece.addr.wrapping_add(at as u64);
+                Some((info, format!("VMCOREINFO in memory at physical {addr:#x}")))
+            })
+        }));
     }
 
     fn find_banners(&mut self, space: &dyn AddressSpace) {
         let mut texts = BTreeSet::new();
-        scan::find(space, b"Linux version ", |addr| {
+        for addr in find_bytes(space, b"Linux version ", MAX_HITS) {
             let text = space.read_cstr(addr, 512).unwrap_or_default();
             let line = text.split(|&b| b == b'\n').next().unwrap_or_default();
             // "Linux version 6.1.0-56 (builder@host) (compiler) #1 SMP ...": a digit, and the builder in brackets.
@@ -131,8 +131,7 @@ impl Evidence {
                 texts.insert(line.to_owned());
                 self.banner_hits.push(addr);
             }
-            if self.banner_hits.len() < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
+        }
         self.banners = texts.into_iter().collect();
     }
 
@@ -257,16 +256,13 @@ pub fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis
     let link = profile.symbol("init_task").and_then(|symbol| link_to_physical(profile, symbol));
     let comm = profile.struct_def("task_struct").ok().flatten().and_then(|task| task.fields.get("comm"));
     let (Some(link), Some(comm)) = (link, comm) else { return found };
-    let mut hits = 0;
-    scan::find(space, b"swapper/0\0\0\0\0\0\0\0", |hit| {
+    for hit in find_bytes(space, b"swapper/0\0\0\0\0\0\0\0", MAX_HITS) {
         let physical_shift = hit.wrapping_add_signed(comm.offset.wrapping_neg()).wrapping_sub(link);
         let known = found.iter().any(|h| h.physical_shift == physical_shift);
         if physical_shift.is_multiple_of(ALIGNMENT) && !known {
             found.push(Hypothesis { physical_shift, source: format!("swapper/0 at physical {hit:#x}") });
         }
-        hits += 1;
-        if hits < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
+    }
     found
 }
 

@@ -1,11 +1,13 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
+pub mod file;
 mod identify;
 mod kernel;
 mod overlay;
-mod scan;
+pub mod path;
 pub mod task;
 mod time;
+pub mod vfs;
 mod vmcoreinfo;
 
 pub use identify::{Hypothesis, Located, located};
