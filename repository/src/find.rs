@@ -206,4 +206,14 @@ fn contains_word(text: &str, word: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::contains_word;
+
+    #[test]
+    fn a_release_is_part_of_a_name_only_as_a_whole() {
+        assert!(contains_word("Linux/6.1.0-56-amd64-dbg/x", "6.1.0-56-amd64"));
+        assert!(!contains_word("Linux/16.1.0-56-amd64", "6.1.0-56-amd64"));
+        assert!(!contains_word("Linux/6.1.0-56-amd64x", "6.1.0-56-amd64"));
+        assert!(!contains_word("Linux/6.1", "6.1"), "too short to mean anything");
+    }
+}
