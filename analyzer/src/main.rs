@@ -1,2 +1,7 @@
-//! Placeholder until its first commit.
-fn main() {}
+//! `rekal`: analyzes memory images. Everything is in the library; see `cli::main`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(analyzer::cli::main(std::env::args_os().skip(1).collect()))
+}

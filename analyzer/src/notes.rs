@@ -9,6 +9,8 @@ pub enum Severity {
     Info,
     /// Something is missing from the result; the run ends with exit code 3.
     Partial,
+    /// The run stopped in the middle of the table; only the runner adds this one.
+    Error,
 }
 
 /// One note.

@@ -20,6 +20,18 @@ pub enum Active {
     Linux,
 }
 
+impl Active {
+    /// The name shown to users.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Image => "any image",
+            Self::Linux => "linux",
+        }
+    }
+}
+
 /// A command. One file each; see `plugins/linux/pslist.rs` for the pattern.
 pub trait Plugin: Sync {
     /// Name typed by the user; also the file's name.
@@ -104,7 +116,13 @@ impl<P: Plugin> DynPlugin for P {
     }
 
     fn command(&self) -> Command {
-        P::Args::augment_args(Command::new(P::NAME).about(P::SUMMARY))
+        // Rekall's names have underscores where clap derives dashes; the command line accepts both.
+        P::Args::augment_args(Command::new(P::NAME).about(P::SUMMARY)).mut_args(|arg| {
+            match arg.get_long().map(|long| long.replace('-', "_")) {
+                Some(long) => arg.long(long),
+                None => arg,
+            }
+        })
     }
 
     fn run(&self, session: &Session, matches: &ArgMatches, sink: &mut dyn Sink) -> Result<(), Error> {

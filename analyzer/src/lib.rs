@@ -1,0 +1,21 @@
+//! The analyzer: plugins over memory images.
+//!
+//! ```text
+//! main.rs ─► cli::main ─► plugins::find ─► Plugin::collect ─► os ─► object ─► memory
+//!                │                              │ rows
+//!                └──────────► render ◄──────────┘
+//! ```
+
+pub mod cli;
+pub mod diagnosis;
+pub mod error;
+pub mod notes;
+pub mod os;
+pub mod output;
+pub mod parse;
+pub mod plugin;
+pub mod plugins;
+pub mod progress;
+pub mod render;
+pub mod session;
+pub mod table;

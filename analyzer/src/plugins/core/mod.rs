@@ -1,0 +1,3 @@
+//! Commands for any image, and those that need none.
+
+pub mod info;

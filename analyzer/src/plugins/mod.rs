@@ -1,0 +1,25 @@
+//! The commands. One file each, named like the command, in the folder of the system it is for.
+//!
+//! A new command is a new file, its `pub mod` line in the folder's `mod.rs`, and its line in [`ALL`]. The tests check
+//! what all commands have in common.
+
+pub mod core;
+pub mod linux;
+
+use crate::plugin::DynPlugin;
+
+/// All commands, in the order of the help: by what they need, then by name.
+pub static ALL: &[&dyn DynPlugin] = &[
+    // No image.
+    &core::info::Info,
+    // Linux.
+    &linux::find_dtb::FindDtb,
+    &linux::find_kaslr::FindKaslr,
+    &linux::pslist::Pslist,
+];
+
+/// The command of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn DynPlugin> {
+    ALL.iter().copied().find(|plugin| plugin.name() == name)
+}
