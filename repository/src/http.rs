@@ -177,9 +177,9 @@ fn unreachable_because(error: &std::io::Error) -> HttpError {
 fn reason(error: &reqwest::Error, limits: &Limits) -> String {
     if error.is_timeout() {
         return if error.is_connect() {
-            format!("no connection within {} s", limits.connect_timeout.as_secs())
+            format!("no connection within {} s", limits.connect_timeout.as_secs_f64())
         } else {
-            format!("no answer within {} s", limits.read_timeout.as_secs())
+            format!("no answer within {} s", limits.read_timeout.as_secs_f64())
         };
     }
     let mut innermost: &dyn std::error::Error = error;

@@ -34,7 +34,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn note(&self, text: String) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&text) {
+            notes.push(text);
+        }
     }
 
     pub(crate) fn take_notes(&self) -> Vec<String> {
