@@ -1,0 +1,123 @@
+//! `memmap`: which virtual pages of processes are in which physical memory.
+//!
+//! Walks the page tables of each process (`mm_struct.pgd`), not its areas: pages that were never touched or are
+//! swapped out do not appear.
+
+use std::sync::Arc;
+
+use memory::{Next, Run, VirtualSpace};
+
+use crate::os::linux::{Kernel, KernelFact, ProcessFilter, Task, task};
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct Memmap;
+
+/// Options.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Merge pages that are contiguous both virtually and physically
+    #[arg(long)]
+    pub coalesce: bool,
+    /// Show the kernel's half of the address space as well
+    #[arg(long)]
+    pub all: bool,
+    /// Which processes
+    #[command(flatten)]
+    pub processes: ProcessFilter,
+}
+
+row! {
+    pub struct Row {
+        /// The process.
+        task: ObjRef,
+        /// First virtual address.
+        start as "Virtual": Address,
+        /// Physical address that holds it.
+        physical as "Physical": Address,
+        /// Length in bytes.
+        size as "Size": ByteSize,
+    }
+}
+
+impl Plugin for Memmap {
+    const NAME: &'static str = "memmap";
+    const SUMMARY: &'static str = "Show the physical memory behind the pages of processes";
+    const ACTIVE: Active = Active::Linux;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let kernel = session.fact::<KernelFact>()?;
+        let end = if args.all { u64::MAX } else { user_end(&kernel) };
+        for task in args.processes.tasks(session, &kernel)? {
+            let space = match task.dtb() {
+                Ok(dtb) => VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb),
+                Err(Absent::NotApplicable(_)) => continue,
+                Err(why) => {
+                    session.notes.partial(format!("pages of {} are missing: {why}", task::describe(&task)));
+                    continue;
+                }
+            };
+            emit(session, &task, &space, end, args.coalesce, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// End of the user's part of the address space, exclusive.
+fn user_end(kernel: &Kernel) -> u64 {
+    match kernel.target().types().model().pointer_size() {
+        // CONFIG_VMSPLIT_3G, or where the direct map begins.
+        4 => kernel.page_offset().unwrap_or(0xc000_0000),
+        _ => 1 << 63,
+    }
+}
+
+fn emit(
+    session: &Session,
+    task: &Task<'_>,
+    space: &VirtualSpace,
+    end: u64,
+    coalesce: bool,
+    out: &mut Rows<'_, Row>,
+) -> Result<(), Error> {
+    let mut mappings = space.mappings(0, end);
+    for run in &mut mappings {
+        let mut rest = Some(run);
+        while let Some(run) = rest {
+            let size = if coalesce { run.len } else { page_size(space, &run).min(run.len) };
+            out.push(Row {
+                task: task.obj_ref(),
+                start: Address(run.start),
+                physical: Address(run.target),
+                size: ByteSize(size),
+            })?;
+            rest = run.start.checked_add(size).and_then(|next| run.clipped(next, u64::MAX));
+        }
+    }
+    if mappings.truncated() {
+        session.notes.partial(format!("page tables of {} go on behind the limit", task::describe(task)));
+    }
+    for (addr, fault) in mappings.unreadable() {
+        session.notes.partial(format!(
+            "a page table of {} is unreadable, for {addr:#x}: {fault}",
+            task::describe(task)
+        ));
+    }
+    Ok(())
+}
+
+/// Size of the page at the start of a run, in bytes.
+fn page_size(space: &VirtualSpace, run: &Run) -> u64 {
+    let Some(last) = space.paging().levels.last() else { return run.len };
+    let small = 1 << last.shift;
+    let large = 1 << last.shift.saturating_add(last.bits);
+    if run.start % large != 0 || run.target % large != 0 || run.len < large {
+        return small;
+    }
+    match space.explain(run.start).last().map(|step| step.next) {
+        Some(Next::Page { size, .. }) => size,
+        _ => small,
+    }
+}
