@@ -13,8 +13,22 @@ pub static ALL: &[&dyn DynPlugin] = &[
     // No image.
     &core::info::Info,
     // Linux.
+    &linux::arp::Arp,
+    &linux::banner::Banner,
+    &linux::cpuinfo::Cpuinfo,
+    &linux::dmesg::Dmesg,
     &linux::find_dtb::FindDtb,
     &linux::find_kaslr::FindKaslr,
+    &linux::hostname::Hostname,
+    &linux::ifconfig::Ifconfig,
+    &linux::iomem::Iomem,
+    &linux::lsmod::Lsmod,
+    &linux::lsof::Lsof,
+    &linux::maps::Maps,
+    &linux::memmap::Memmap,
+    &linux::mount::Mount,
+    &linux::netstat::Netstat,
+    &linux::psaux::Psaux,
     &linux::pslist::Pslist,
 ];
 
@@ -23,3 +37,6 @@ pub static ALL: &[&dyn DynPlugin] = &[
 pub fn find(name: &str) -> Option<&'static dyn DynPlugin> {
     ALL.iter().copied().find(|plugin| plugin.name() == name)
 }
+
+#[cfg(test)]
+mod tests;
