@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Blocks in a set; within a set the least recently used one goes first.
 const WAYS: usize = 8;
+/// Most blocks in a cache, however small they are.
+const MAX_BLOCKS: usize = 1 << 16;
 
 /// A set-associative cache: a block has one set, each set has its own lock.
 pub(crate) struct BlockCache {
@@ -23,7 +25,7 @@ struct Line {
 impl BlockCache {
     /// A cache of about `capacity` bytes for blocks of at most `block` bytes, but of two blocks at least.
     pub(crate) fn new(capacity: usize, block: usize) -> Self {
-        let blocks = capacity.checked_div(block).unwrap_or(0).max(2);
+        let blocks = capacity.checked_div(block).unwrap_or(0).clamp(2, MAX_BLOCKS);
         let sets = blocks.div_ceil(WAYS);
         let sets = std::iter::repeat_with(Mutex::default).take(sets).collect();
         Self { sets, ways: blocks.min(WAYS), clock: AtomicU64::new(0) }

@@ -148,7 +148,7 @@ fn segments(base: &dyn AddressSpace, header: &Header, limits: &Limits) -> Result
     Ok(table.chunks_exact(stride).filter_map(|bytes| header.segment(bytes)).collect())
 }
 
-/// The bytes of all note segments; those that cannot be read become a warning.
+/// The bytes of all note segments, up to the first one that cannot be read, which becomes a warning.
 fn read_notes(
     base: &dyn AddressSpace,
     segments: &[Segment],
@@ -161,7 +161,10 @@ fn read_notes(
         let size = segment.filesz.min(base.end());
         match base.read_vec(segment.offset, size, cap.min(to_usize(base.end()))) {
             Ok(notes) => bytes.extend(notes),
-            Err(fault) => warnings.push(format!("the notes cannot be read: {fault}")),
+            Err(fault) => {
+                warnings.push(format!("the notes cannot be read: {fault}"));
+                break;
+            }
         }
     }
     bytes

@@ -15,6 +15,9 @@ mod notes;
 mod raw;
 mod wrapper;
 
+#[cfg(test)]
+mod tests;
+
 /// What the space a format makes is addressed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Yields {

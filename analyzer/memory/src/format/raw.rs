@@ -12,6 +12,11 @@ const PAGE: u64 = 4096;
 
 /// What other files begin with: offset, signature, name with the article.
 const FOREIGN: &[(usize, &[u8], &str)] = &[
+    // What the other formats take; here because it was wrapped twice.
+    (0, b"\x1f\x8b\x08", "a gzip file in a gzip file"),
+    (0, b"\xfd7zXZ\0", "an xz file in an xz file"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstd file in a zstd file"),
+    (0, b"makedumpfile\0\0\0\0", "a flattened file in a flattened file"),
     (0, b"PAGEDUMP", "a Windows crash dump (32 bit)"),
     (0, b"PAGEDU64", "a Windows crash dump (64 bit)"),
     (0, b"MDMP", "a Windows minidump of a process"),
