@@ -46,7 +46,12 @@ pub trait Plugin: Sync {
     type Row: Row;
 
     /// Emits the rows.
-    fn collect(&self, session: &Session, args: &Self::Args, out: &mut Rows<'_, Self::Row>) -> Result<(), Error>;
+    fn collect(
+        &self,
+        session: &Session,
+        args: &Self::Args,
+        out: &mut Rows<'_, Self::Row>,
+    ) -> Result<(), Error>;
 }
 
 /// No options.
@@ -117,12 +122,13 @@ impl<P: Plugin> DynPlugin for P {
 
     fn command(&self) -> Command {
         // Rekall's names have underscores where clap derives dashes; the command line accepts both.
-        P::Args::augment_args(Command::new(P::NAME).about(P::SUMMARY)).mut_args(|arg| {
-            match arg.get_long().map(|long| long.replace('-', "_")) {
-                Some(long) => arg.long(long),
-                None => arg,
-            }
-        })
+        let command = P::Args::augment_args(Command::new(P::NAME));
+        let command = command.mut_args(|arg| match arg.get_long().map(|long| long.replace('-', "_")) {
+            Some(long) => arg.long(long),
+            None => arg,
+        });
+        // Last, because the options bring the documentation of their struct along.
+        command.about(P::SUMMARY).long_about(None)
     }
 
     fn run(&self, session: &Session, matches: &ArgMatches, sink: &mut dyn Sink) -> Result<(), Error> {

@@ -46,7 +46,8 @@ pub(crate) fn run(name: &str, matches: &ArgMatches, overwrite: bool) -> Result<(
 /// The whole command line as one tree, which only generators need.
 #[must_use]
 pub fn tree() -> Command {
-    let plugins = plugins::ALL.iter().map(|plugin| help::plugin_command(*plugin));
+    let plugins =
+        plugins::ALL.iter().map(|plugin| help::plugin_command(*plugin).after_help(help::columns(*plugin)));
     options::command()
         .allow_external_subcommands(false)
         .subcommands(plugins.chain(commands()).map(|command| command.no_binary_name(false)))

@@ -18,9 +18,11 @@ Exit codes:
   4  the image cannot be opened, or no kernel or profile was identified";
 
 const CONFIGURATION: &str = "\
-Options that make sense for every run can be set in the environment (--cache_dir as REKAL_CACHE_DIR; lists are separated
-by commas) and in a TOML file (cache_dir = \"...\"): the one named by --config or REKAL_CONFIG, else the first of
-~/.config/rekal/config.toml, ~/.rekalrc and /etc/rekalrc. The command line wins, then the environment, then the file.";
+Options that make sense for every run can also be set in the environment
+(--cache_dir as REKAL_CACHE_DIR; lists are separated by commas) and in a TOML file
+(cache_dir = \"DIR\"): the one named by --config or REKAL_CONFIG, else the first of
+~/.config/rekal/config.toml, ~/.rekalrc and /etc/rekalrc.
+The command line wins, then the environment, then the file.";
 
 /// The headings of the plugin list.
 const GROUPS: &[(Active, &str)] = &[
@@ -35,7 +37,8 @@ pub(crate) const USAGE: &str = "usage: rekal [GLOBAL OPTIONS] COMMAND [COMMAND O
 /// `rekal --help`.
 #[must_use]
 pub fn program() -> String {
-    options::command().after_help(commands()).render_help().to_string()
+    // Not as clap's own text after the help, which would be wrapped.
+    format!("{}\n{}", options::command().render_help(), commands())
 }
 
 /// The list of all commands, and what there is to know about all of them.
@@ -67,16 +70,11 @@ pub fn commands() -> String {
 /// The command line of a plugin after its name.
 #[must_use]
 pub fn plugin_command(plugin: &dyn DynPlugin) -> Command {
-    plugin
-        .command()
-        .bin_name(format!("rekal {}", plugin.name()))
-        .no_binary_name(true)
-        .infer_long_args(true)
-        .after_help(columns(plugin))
+    plugin.command().bin_name(format!("rekal {}", plugin.name())).no_binary_name(true).infer_long_args(true)
 }
 
 /// The columns of a plugin for its help.
-fn columns(plugin: &dyn DynPlugin) -> String {
+pub(crate) fn columns(plugin: &dyn DynPlugin) -> String {
     let columns = plugin.columns();
     let name = columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
     let kind = columns.iter().map(|column| column.kind.name().len()).max().unwrap_or(0);

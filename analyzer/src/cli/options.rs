@@ -145,7 +145,7 @@ pub static OPTIONS: &[GlobalOption] = &[
         "output_dir",
         One("DIR"),
         Anywhere,
-        "Directory that plugins write files into [default: the current one]",
+        "Directory that commands write files into [default: the current one]",
     )
     .short('D'),
     GlobalOption::new(OUTPUT, "limit", One("ROWS"), Once, "Stop after this many rows"),
@@ -210,7 +210,7 @@ pub static OPTIONS: &[GlobalOption] = &[
         "help",
         Nothing,
         Once,
-        "Print this help; after a plugin: its options and columns",
+        "Print this help; after a command: its options and columns",
     )
     .short('h'),
 ];
@@ -248,7 +248,7 @@ pub fn command() -> Command {
     Command::new("rekal")
         .about("Analyzes memory images: rows about processes, modules, sockets and more")
         .version(env!("CARGO_PKG_VERSION"))
-        .override_usage("rekal [GLOBAL OPTIONS] PLUGIN [PLUGIN OPTIONS]")
+        .override_usage("rekal [GLOBAL OPTIONS] COMMAND [COMMAND OPTIONS]")
         .no_binary_name(true)
         .disable_help_flag(true)
         .disable_version_flag(true)

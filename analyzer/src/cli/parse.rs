@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 
-use crate::cli::help::plugin_command;
+use crate::cli::help::{columns, plugin_command};
 use crate::cli::nearest::nearest;
 use crate::cli::options;
 use crate::error::Error;
@@ -46,7 +46,10 @@ pub(crate) enum Parsed {
 
 /// Parses the options of a plugin.
 pub(crate) fn plugin(plugin: &dyn DynPlugin, arguments: &[OsString]) -> Result<Parsed, Error> {
-    command(plugin_command(plugin), plugin.name(), arguments)
+    Ok(match command(plugin_command(plugin), plugin.name(), arguments)? {
+        Parsed::Help(text) => Parsed::Help(format!("{text}\n{}", columns(plugin))),
+        matches @ Parsed::Matches(_) => matches,
+    })
 }
 
 /// Parses the options of a command.

@@ -115,3 +115,6 @@ impl Format {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
