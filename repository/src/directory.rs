@@ -175,7 +175,7 @@ impl Directory {
         // Other processes may have written since this directory was opened, so nothing remembered is used.
         let now = Self::new(&self.root, self.limits);
         let listed = match now.stored_inventory() {
-            Some(listed) => listed,
+            Some((listed, _)) => listed,
             None => now.complete(Inventory::default(), self.limits.max_reads, |_| true).0,
         };
         let inventory = now.with_entry(listed, name, &text);
@@ -204,16 +204,35 @@ impl Directory {
         Ok(if !is_tree && empty() { tree.root.join(LAYOUT) } else { tree.names.clone() })
     }
 
-    fn stored_inventory(&self) -> Option<Inventory> {
+    /// The stored inventory and the time it was written.
+    fn stored_inventory(&self) -> Option<(Inventory, f64)> {
         let name = ProfileName::new(inventory::NAME).ok()?;
         let stored = self.get(&name).ok()?;
-        Inventory::parse(&stored.bytes, self.limits.max_inventory).ok()
+        let inventory = Inventory::parse(&stored.bytes, self.limits.max_inventory).ok()?;
+        Some((inventory, stored.last_modified))
     }
 
-    /// The stored inventory completed by the files it does not list; all documents are opened that need to be.
+    /// What the directory holds now: the stored inventory without the files that are gone, completed by those that
+    /// are not listed or were replaced since. `earlier` is an answer of this function, so that only what changed in
+    /// between is read; at first it is empty.
     #[must_use]
-    pub fn full_inventory(&self) -> Inventory {
-        self.complete(self.stored_inventory().unwrap_or_default(), usize::MAX, |_| true).0
+    pub fn full_inventory(&self, earlier: &Inventory) -> Inventory {
+        let (stored, written) = self.stored_inventory().unwrap_or_default();
+        let unchanged = |name: &ProfileName, since: f64| {
+            self.locate(name).is_ok_and(|(_, metadata)| modified(&metadata) <= since)
+        };
+        let mut known = Inventory::default();
+        for (name, entry) in stored.entries {
+            if unchanged(&name, written.max(entry.last_modified)) {
+                known.entries.insert(name, entry);
+            }
+        }
+        for (name, entry) in &earlier.entries {
+            if !known.entries.contains_key(name) && unchanged(name, entry.last_modified) {
+                known.entries.insert(name.clone(), entry.clone());
+            }
+        }
+        self.complete(known, usize::MAX, |_| true).0
     }
 
     /// Adds the files `inventory` does not list. Of these, at most `max_reads` that are `wanted` are opened for their
@@ -324,7 +343,7 @@ impl Source for Directory {
     fn inventory(&self) -> Result<&Inventory, Answer> {
         self.tree().map_err(Answer::refused)?;
         Ok(self.inventory.get_or_init(|| {
-            let stored = self.stored_inventory().unwrap_or_default();
+            let stored = self.stored_inventory().unwrap_or_default().0;
             let (mut inventory, _) = self.complete(stored, self.limits.max_reads, may_be_linux);
             // Copies of a part of a repository keep the inventory of the whole.
             inventory.entries.retain(|name, _| !may_be_linux(name) || self.locate(name).is_ok());

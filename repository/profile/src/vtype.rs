@@ -179,7 +179,9 @@ impl Type {
                 "Enumeration"
             }
             Self::Function(list) => {
-                args.insert("args".to_owned(), Value::Array(list.iter().map(Type::to_json).collect()));
+                if !list.is_empty() {
+                    args.insert("args".to_owned(), Value::Array(list.iter().map(Type::to_json).collect()));
+                }
                 "Function"
             }
             Self::Other { class, args } => return (class.clone(), args.clone()),
