@@ -38,7 +38,10 @@ impl Diagnosis {
 
     /// A kernel was found in the image.
     pub fn kernel(&mut self, release: &str, build_id: Option<&BuildId>, source: &str) {
-        let known = self.kernels.iter().any(|(r, id, _)| r == release && (build_id.is_none() || id.as_ref() == build_id));
+        let known = self
+            .kernels
+            .iter()
+            .any(|(r, id, _)| r == release && (build_id.is_none() || id.as_ref() == build_id));
         if !known {
             self.kernels.push((release.to_owned(), build_id.cloned(), source.to_owned()));
         }
@@ -66,6 +69,11 @@ impl Diagnosis {
             self.tried.push(name.to_owned());
         }
         known
+    }
+
+    /// Logs a decision.
+    pub fn decided(&mut self, decision: String) {
+        self.decisions.push(decision);
     }
 
     /// What was decided so far.
@@ -137,7 +145,9 @@ pub fn open_error(error: &OpenError) -> Error {
         OpenError::Directory { .. } => "name the image file in it",
         OpenError::Empty { .. } => "acquire the image again; the copy has no content",
         OpenError::NotAnImage { .. } => "name a dump of physical memory: raw, ELF core, LiME, AVML or kdump",
-        OpenError::Refused { .. } => "acquire the image again, or convert it to raw or ELF core with its own tools",
+        OpenError::Refused { .. } => {
+            "acquire the image again, or convert it to raw or ELF core with its own tools"
+        }
     };
     Error::identify(error.to_string()).with_details(lines).with_hint(hint)
 }

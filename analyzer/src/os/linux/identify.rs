@@ -50,6 +50,15 @@ struct Evidence {
     banner_hits: Vec<u64>,
 }
 
+/// A profile under test.
+struct Candidate {
+    name: String,
+    source: String,
+    profile: Arc<Profile>,
+    /// Physical shifts it was tested at.
+    tried: BTreeSet<u64>,
+}
+
 /// Identifies the kernel, or explains in full why not.
 pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     let image = session.image()?;
@@ -60,19 +69,19 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     {
         evidence.vmcoreinfo.push((info, "VMCOREINFO note of the image".to_owned()));
     }
+    let mut candidates: Vec<Candidate> = Vec::new();
     // Cheap evidence first: memory is searched for more only when it did not lead to a kernel.
     for stage in [Stage::Notes, Stage::VmcoreInfo, Stage::Banner] {
         evidence.gather(stage, &*image.space);
-        if evidence.is_empty() && session.config.profile.is_none() {
-            continue;
-        }
-        let profiles = profiles(session, &evidence, &mut diagnosis)?;
-        for loaded in profiles {
-            match try_profile(session, &evidence, stage, loaded, &mut diagnosis) {
-                Some(kernel) => return Ok(kernel),
-                None => continue,
+        load_candidates(session, &evidence, &mut candidates, &mut diagnosis)?;
+        for candidate in &mut candidates {
+            if let Some(kernel) = try_candidate(session, &evidence, stage, candidate, &mut diagnosis) {
+                return Ok(kernel);
             }
         }
+    }
+    for candidate in candidates.iter().filter(|candidate| candidate.tried.is_empty()) {
+        diagnosis.refused(&candidate.name, "nothing in the image tells where this kernel would stand");
     }
     evidence.describe(&mut diagnosis);
     Err(diagnosis.into_error())
@@ -87,10 +96,6 @@ enum Stage {
 }
 
 impl Evidence {
-    fn is_empty(&self) -> bool {
-        self.vmcoreinfo.is_empty() && self.banners.is_empty()
-    }
-
     fn gather(&mut self, stage: Stage, space: &dyn AddressSpace) {
         match stage {
             Stage::Notes => {}
@@ -160,75 +165,95 @@ impl Evidence {
     }
 }
 
-/// The profiles to try, loaded: the one the user named, or those the evidence leads to.
-fn profiles(session: &Session, evidence: &Evidence, diagnosis: &mut Diagnosis) -> Result<Vec<Loaded>, Error> {
+/// Adds the profiles that the evidence leads to, or the one the user named, as far as they are not there yet.
+fn load_candidates(
+    session: &Session,
+    evidence: &Evidence,
+    candidates: &mut Vec<Candidate>,
+    diagnosis: &mut Diagnosis,
+) -> Result<(), Error> {
     let repositories = session.repositories()?;
-    let names: Vec<String> = match &session.config.profile {
-        Some(name) => vec![name.clone()],
-        None => {
-            let mut names = Vec::new();
-            for question in evidence.questions() {
-                match repositories.find_linux(&question) {
-                    Ok(found) => names.extend(found.into_iter().map(|candidate| candidate.name.to_string())),
-                    Err(error) => diagnosis.asked(&error.trace),
-                }
+    let mut names: Vec<String> = session.config.profile.iter().cloned().collect();
+    if names.is_empty() {
+        for question in evidence.questions() {
+            match repositories.find_linux(&question) {
+                Ok(found) => names.extend(found.into_iter().map(|candidate| candidate.name.to_string())),
+                Err(error) => diagnosis.asked(&error.trace),
             }
-            names
         }
-    };
-    let mut profiles: Vec<Loaded> = Vec::new();
+    }
     for name in names {
         if diagnosis.already_tried(&name) {
             continue;
         }
         match repositories.load(&name) {
-            Ok(loaded) => profiles.push(loaded),
+            // Two names may lead to one profile.
+            Ok(loaded) if candidates.iter().any(|candidate| candidate.name == loaded.name) => {}
+            Ok(Loaded { name, profile, source, .. }) => {
+                candidates.push(Candidate {
+                    name,
+                    source,
+                    profile: Arc::new(profile),
+                    tried: BTreeSet::new(),
+                });
+            }
             Err(error) => {
                 diagnosis.asked(&error.trace);
                 diagnosis.refused(&name, &error.to_string());
             }
         }
     }
-    Ok(profiles)
+    Ok(())
 }
 
-/// Tests one profile against the image.
-fn try_profile(
+/// Tests one profile at every place the evidence names and that it was not tested at yet.
+fn try_candidate(
     session: &Session,
     evidence: &Evidence,
     stage: Stage,
-    loaded: Loaded,
+    candidate: &mut Candidate,
     diagnosis: &mut Diagnosis,
 ) -> Option<Kernel> {
     let image = session.image().ok()?;
-    let Loaded { name, profile, source, .. } = loaded;
-    let profile = Arc::new(profile);
-    let hypotheses = hypotheses(evidence, stage, &profile, &*image.space);
-    if hypotheses.is_empty() {
-        diagnosis.refused(&name, "nothing in the image tells where this kernel would stand");
-    }
-    for hypothesis in hypotheses {
-        let located = locate(&profile, &image.space, &hypothesis)
+    let Candidate { name, source, profile, tried } = candidate;
+    for hypothesis in hypotheses(evidence, stage, profile, &*image.space) {
+        if !tried.insert(hypothesis.physical_shift) {
+            continue;
+        }
+        let located = locate(profile, &image.space, &hypothesis)
             .map(|layout| with_overrides(session, layout))
-            .and_then(|layout| verify(&profile, &image.space, layout, evidence).map(|()| layout));
+            .and_then(|layout| verify(profile, &image.space, layout, evidence).map(|()| layout));
         match located {
             Ok(layout) => {
-                let mut decisions = diagnosis.decisions().to_vec();
-                decisions.push(format!("{name} fits: {}", hypothesis.source));
-                let physical = Arc::clone(&image.space);
-                return Some(Kernel::new(profile, physical, layout, (name, source), decisions));
+                diagnosis.decided(format!("{name} fits: {}", hypothesis.source));
+                let decisions = diagnosis.decisions().to_vec();
+                let (profile, physical) = (Arc::clone(profile), Arc::clone(&image.space));
+                return Some(Kernel::new(
+                    profile,
+                    physical,
+                    layout,
+                    (name.clone(), source.clone()),
+                    decisions,
+                ));
             }
-            Err(reason) => diagnosis.refused(&name, &format!("{}: {reason}", hypothesis.source)),
+            Err(reason) => diagnosis.refused(name, &format!("{}: {reason}", hypothesis.source)),
         }
     }
     None
 }
 
 /// Where the evidence puts the kernel that `profile` describes.
-fn hypotheses(evidence: &Evidence, stage: Stage, profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
+fn hypotheses(
+    evidence: &Evidence,
+    stage: Stage,
+    profile: &Profile,
+    space: &dyn AddressSpace,
+) -> Vec<Hypothesis> {
     let mut found: Vec<Hypothesis> = Vec::new();
     let mut add = |physical_shift: u64, source: String| {
-        if physical_shift.is_multiple_of(ALIGNMENT) && !found.iter().any(|h| h.physical_shift == physical_shift) {
+        if physical_shift.is_multiple_of(ALIGNMENT)
+            && !found.iter().any(|h| h.physical_shift == physical_shift)
+        {
             found.push(Hypothesis { physical_shift, source });
         }
     };
@@ -238,7 +263,9 @@ fn hypotheses(evidence: &Evidence, stage: Stage, profile: &Profile, space: &dyn 
         }
     }
     if stage == Stage::Banner {
-        if let Some(link) = profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol)) {
+        if let Some(link) =
+            profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol))
+        {
             for &hit in &evidence.banner_hits {
                 add(hit.wrapping_sub(link), format!("banner at physical {hit:#x}"));
             }
@@ -386,12 +413,16 @@ fn verify_idle_task(target: &Target) -> Result<(), String> {
     let name = target.read_cstr(init.wrapping_add(comm), 16).map_err(|absent| absent.to_string())?;
     if name != b"swapper/0" && name != b"swapper" {
         let shown = crate::table::text_of(&name);
-        return Err(format!("init_task.comm is {shown:?} where swapper/0 is expected; the profile is of another kernel"));
+        return Err(format!(
+            "init_task.comm is {shown:?} where swapper/0 is expected; the profile is of another kernel"
+        ));
     }
     let pid = target.offset_of("task_struct", "pid").map_err(|missing| missing.to_string())?;
     match target.read_u32(init.wrapping_add(pid)) {
         Ok(0) => Ok(()),
-        Ok(pid) => Err(format!("init_task.pid is {pid} where 0 is expected; the profile is of another kernel")),
+        Ok(pid) => {
+            Err(format!("init_task.pid is {pid} where 0 is expected; the profile is of another kernel"))
+        }
         Err(absent) => Err(absent.to_string()),
     }
 }
@@ -406,9 +437,10 @@ fn verify_banner(profile: &Profile, target: &Target) -> Result<Option<String>, S
         return Err("linux_banner is no banner; the profile is of another kernel".to_owned());
     }
     match profile.metadata_str("Banner") {
-        Some(expected) if expected.trim_end() != banner => {
-            Err(format!("the profile is of another kernel: {:?}, the image runs {banner:?}", expected.trim_end()))
-        }
+        Some(expected) if expected.trim_end() != banner => Err(format!(
+            "the profile is of another kernel: {:?}, the image runs {banner:?}",
+            expected.trim_end()
+        )),
         _ => Ok(Some(banner)),
     }
 }

@@ -107,7 +107,7 @@ impl<'k> Task<'k> {
     }
 
     /// Physical address of its page table root; not applicable to tasks without a user address space.
-    pub fn dtb(&self, kernel: &Kernel) -> Read<u64> {
+    pub fn dtb(&self) -> Read<u64> {
         let mm = self.mm()?.non_null("no user address space")?;
         let Ptr(pgd) = Mm::at(self.target(), mm).pgd()?;
         self.target().space().translate(pgd).map_err(|fault| Absent::Unreadable { addr: pgd, fault })
@@ -115,7 +115,7 @@ impl<'k> Task<'k> {
 
     /// Its address space, with the kernel's types.
     pub fn user_target(&self, kernel: &Kernel) -> Read<Target> {
-        let dtb = self.dtb(kernel)?;
+        let dtb = self.dtb()?;
         let space = VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb);
         Ok(kernel.target().with_space(Arc::new(space)))
     }

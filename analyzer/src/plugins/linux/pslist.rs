@@ -44,7 +44,7 @@ impl Plugin for Pslist {
                 ppid: task.ppid(),
                 uid: creds.clone().and_then(|creds| creds.uid()),
                 gid: creds.and_then(|creds| creds.gid()),
-                dtb: task.dtb(&kernel).map(Address),
+                dtb: task.dtb().map(Address),
                 start_time: task.start_time(&kernel),
                 binary: task.name(),
             })?;
