@@ -3,14 +3,14 @@
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memory::Image;
 use repository::SearchPath;
 
 use crate::error::Error;
-use crate::notes::Notes;
+use crate::notes::{Note, Notes};
 
 /// What the user set, by option or configuration file.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub output_dir: Option<PathBuf>,
     /// Whether existing files may be overwritten.
     pub overwrite: bool,
+    /// Told of every URL before it is asked.
+    pub on_network: Option<fn(&str)>,
 }
 
 /// Something about the image that is found out once: a kernel, a page table root, a list of modules.
@@ -83,7 +85,8 @@ impl Session {
             let path = self.config.filename.as_ref().ok_or_else(|| {
                 Error::usage("this command needs a memory image").with_hint("name it: rekal -f IMAGE COMMAND")
             })?;
-            let image = memory::open(path, &memory::Limits::default()).map_err(|e| crate::diagnosis::open_error(&e))?;
+            let image = memory::open(path, &memory::Limits::default())
+                .map_err(|e| crate::diagnosis::open_error(&e))?;
             for warning in &image.warnings {
                 self.notes.partial(warning.clone());
             }
@@ -101,9 +104,35 @@ impl Session {
                 offline: self.config.offline,
                 ..repository::Config::default()
             };
-            SearchPath::open(&config).map_err(|e| Error::identify(e.to_string()))
+            let path = SearchPath::open(&config).map_err(|e| Error::usage(e.to_string()))?;
+            Ok(match self.config.on_network {
+                Some(listener) => path.on_network(listener),
+                None => path,
+            })
         };
         self.repositories.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// One repository directory by itself, for commands that write into it. It is created where it is missing.
+    pub fn repository_at(&self, directory: &Path) -> Result<SearchPath, Error> {
+        let layout = directory.join(repository::LAYOUT);
+        std::fs::create_dir_all(&layout).map_err(|error| {
+            Error::output(std::io::Error::new(error.kind(), format!("{}: {error}", layout.display())))
+        })?;
+        let entry =
+            directory.to_str().ok_or_else(|| Error::usage(format!("not UTF-8: {}", directory.display())))?;
+        let config = repository::Config { entries: vec![entry.to_owned()], ..repository::Config::default() };
+        SearchPath::open(&config).map_err(|e| Error::usage(e.to_string()))
+    }
+
+    /// The notes so far, those of the repositories included, emptying the list.
+    pub fn take_notes(&self) -> Vec<Note> {
+        if let Some(Ok(repositories)) = self.repositories.get() {
+            for note in repositories.take_notes() {
+                self.notes.info(note);
+            }
+        }
+        self.notes.take()
     }
 
     /// A fact, found out on first use and remembered, failures too. A fact that needs itself is an error that names

@@ -36,7 +36,7 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
     let result = activate(plugin.active(), &session, settings.level)
         .and_then(|()| plugin.run(&session, matches, &mut output));
 
-    let mut notes = session.notes.take();
+    let mut notes = session.take_notes();
     notes.extend(output.losses());
     let failure = match result {
         Err(error) if error.kind() != ErrorKind::Stopped => Some(error),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::cli::config::{Layers, Setting, is_url};
+use crate::cli::report;
 use crate::error::Error;
 use crate::parse;
 use crate::render::Format;
@@ -53,6 +54,8 @@ impl Settings {
             settings if settings.is_empty() => default_repositories(home, program, layers),
             settings => settings.iter().map(|setting| place(setting, home)).collect::<Result<_, _>>()?,
         };
+        let level = level(layers)?;
+        let on_network: fn(&str) = |url| report::line("info", &format!("asking {url}"));
         let session = Config {
             filename: path("filename")?,
             profile: layers.one("profile")?.map(|s| s.text().map(str::to_owned)).transpose()?,
@@ -63,6 +66,7 @@ impl Settings {
             kernel_slide: parsed(layers, "kernel_slide", parse::address)?,
             output_dir: path("output_dir")?,
             overwrite: layers.is_on("overwrite")?,
+            on_network: (level >= Level::Info).then_some(on_network),
         };
         Ok(Self {
             session,
@@ -75,7 +79,7 @@ impl Settings {
             no_colours: layers.is_on("nocolors")?
                 || (layers.variables)("NO_COLOR").is_some_and(|value| !value.is_empty()),
             threads: parsed(layers, "threads", number)?.filter(|&threads| threads > 0),
-            level: level(layers)?,
+            level,
         })
     }
 }

@@ -11,7 +11,13 @@ use crate::plugin::DynPlugin;
 /// All commands, in the order of the help: by what they need, then by name.
 pub static ALL: &[&dyn DynPlugin] = &[
     // No image.
+    &core::build_inventory::BuildInventory,
+    &core::convert_profile::ConvertProfile,
     &core::info::Info,
+    &core::make_symlink::MakeSymlink,
+    // Any image.
+    &core::imagecopy::Imagecopy,
+    &core::load_as::LoadAs,
     // Linux.
     &linux::arp::Arp,
     &linux::banner::Banner,

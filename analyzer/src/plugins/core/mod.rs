@@ -1,3 +1,8 @@
 //! Commands for any image, and those that need none.
 
+pub mod build_inventory;
+pub mod convert_profile;
+pub mod imagecopy;
 pub mod info;
+pub mod load_as;
+pub mod make_symlink;

@@ -1,0 +1,160 @@
+//! `convert_profile`: makes a profile from a kernel's symbols.
+//!
+//! Reads the classic zip of a module with `System.map`, a `vmlinux` with DWARF, or BTF (see `profile_gen`), and
+//! ends with a report of what the profile holds and lacks. A profile no command could work with is not written.
+//! Truth: the kernel's own BTF, and `readelf` on its `vmlinux`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use profile::Document;
+use profile::names::{BuildId, ProfileName};
+use profile_gen::{FitnessReport, LinuxOptions, convert_linux};
+
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct ConvertProfile;
+
+/// What to convert and where to put it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Zip or directory with module.ko and System.map, vmlinux with debug information, or BTF
+    source: PathBuf,
+    /// File to write: JSON, gzip-compressed if the name ends in .gz
+    #[arg(required_unless_present = "repository")]
+    out_file: Option<PathBuf>,
+    /// Repository directory to store it in, as Linux/BuildID/ID with the symlink Linux/RELEASE
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// The kernel's System.map or /proc/kallsyms, where the source does not hold it
+    #[arg(long, value_name = "FILE")]
+    system_map: Option<PathBuf>,
+    /// The kernel's .config
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Profile class to record instead of Linux
+    #[arg(long, value_name = "CLASS")]
+    profile_class: Option<String>,
+    /// Release (uname -r) of the kernel, where the source does not hold it
+    #[arg(long)]
+    release: Option<String>,
+    /// GNU build-id of the kernel in hex, where the source does not hold it
+    #[arg(long, value_name = "HEX", value_parser = build_id)]
+    build_id: Option<BuildId>,
+}
+
+fn build_id(text: &str) -> Result<BuildId, String> {
+    BuildId::from_hex(text).ok_or_else(|| format!("not a build-id (16 to 64 hex digits): {text}"))
+}
+
+row! {
+    pub struct Row {
+        /// What the row is about: `types`, `missing`, `written` and so on.
+        item: &'static str,
+        /// How many, where it is a number.
+        count: Option<u64>,
+        /// Which, and for whom it matters.
+        comment: String,
+    }
+}
+
+impl Plugin for ConvertProfile {
+    const NAME: &'static str = "convert_profile";
+    const SUMMARY: &'static str = "Make a profile from the symbols of a Linux kernel";
+    const ACTIVE: Active = Active::Always;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let options = LinuxOptions {
+            system_map: args.system_map.clone(),
+            config: args.config.clone(),
+            profile_class: args.profile_class.clone(),
+            release: args.release.clone(),
+            build_id: args.build_id.clone(),
+        };
+        // Opened first: a file that may not be written is known before the work, not after it.
+        let file = args.out_file.as_deref().map(|path| session.create_file(path)).transpose()?;
+        let converted = convert_linux(&args.source, &options).map_err(|e| Error::analysis(e.to_string()))?;
+        let (document, report) = (&converted.document, &converted.report);
+        for warning in &report.warnings {
+            session.notes.info(warning.clone());
+        }
+        describe(document, report, out)?;
+        if !report.usable {
+            return Err(Error::analysis("the profile would be of no use and is not written").with_hint(
+                "the rows named `missing` say what the source lacks; use the kernel's vmlinux or BTF",
+            ));
+        }
+        if let Some(mut file) = file {
+            let compressed = file.path().extension().is_some_and(|extension| extension == "gz");
+            let json = document.to_canonical_json().into_bytes();
+            let bytes = if compressed { profile::gzip(&json) } else { json };
+            file.write_all(&bytes).map_err(Error::output)?;
+            let path = file.path().display().to_string();
+            file.commit()?;
+            out.push(row("written", None, path))?;
+        }
+        if let Some(directory) = &args.repository {
+            for path in store(session, directory, document)? {
+                out.push(row("written", None, path.display().to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn row(item: &'static str, count: Option<usize>, comment: impl Into<String>) -> Row {
+    Row { item, count: count.map(|count| count as u64), comment: comment.into() }
+}
+
+/// Emits the fitness report.
+fn describe(document: &Document, report: &FitnessReport, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    for (item, key) in [("release", "Release"), ("build-id", "BuildID"), ("banner", "Banner")] {
+        if let Some(text) = metadata(document, key) {
+            out.push(row(item, None, text))?;
+        }
+    }
+    out.push(row("content", None, format!("sha256 {}", document.content_hash())))?;
+    out.push(row("types", Some(report.types), "structs and unions"))?;
+    out.push(row("enums", Some(report.enums), "enumerations"))?;
+    out.push(row("symbols", Some(report.symbols), "symbols with addresses"))?;
+    let ambiguous = "names of several layouts; the rarer ones are called name@1, name@2, ...";
+    out.push(row("ambiguous", Some(report.ambiguous_names), ambiguous))?;
+    for missing in &report.missing {
+        let commands = missing.plugins.join(", ");
+        let comment = format!("{} lacks {}; needed by {commands}", missing.need, missing.items.join(", "));
+        out.push(row("missing", Some(missing.items.len()), comment))?;
+    }
+    Ok(())
+}
+
+/// Stores the document in a repository under its names; returns the files written.
+fn store(session: &Session, directory: &Path, document: &Document) -> Result<Vec<PathBuf>, Error> {
+    let repository = session.repository_at(directory)?;
+    let release = metadata(document, "Release").map(|release| ProfileName::new(&format!("Linux/{release}")));
+    let release =
+        release.transpose().map_err(|error| Error::analysis(format!("unusable release: {error}")))?;
+    let id =
+        metadata(document, "BuildID").and_then(BuildId::from_hex).map(|id| ProfileName::linux_build_id(&id));
+    let failed = |error: repository::StoreError| Error::analysis(error.to_string());
+    match (id, release) {
+        (Some(id), release) => {
+            let mut paths = vec![repository.store(&id, document).map_err(failed)?];
+            if let Some(release) = release {
+                paths.push(repository.make_symlink(&release, &id).map_err(failed)?);
+            }
+            Ok(paths)
+        }
+        (None, Some(release)) => Ok(vec![repository.store(&release, document).map_err(failed)?]),
+        (None, None) => {
+            Err(Error::analysis("no name to store the profile under: neither build-id nor release is known")
+                .with_hint("say which kernel it is: --build_id or --release"))
+        }
+    }
+}
+
+fn metadata<'d>(document: &'d Document, key: &str) -> Option<&'d str> {
+    document.metadata.get(key)?.as_str()
+}

@@ -1,0 +1,195 @@
+//! `dump`: bytes of memory in hexadecimal and as text.
+//!
+//! Bytes that cannot be read are shown as `??`, never as zeros.
+
+use std::sync::Arc;
+
+use memory::{AddressSpace, Fault, FileSpace};
+
+use crate::os::linux::address_space::SpaceArg;
+use crate::os::linux::resolver::{self, Resolver, ResolverFact};
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct Dump;
+
+/// Rows shown where nothing says how many.
+const ROWS: u64 = 32;
+/// Most bytes of one row.
+const MAX_WIDTH: u16 = 4096;
+
+/// Options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Where to start: an address or symbol
+    #[arg(value_name = "ADDRESS", default_value = "0")]
+    pub offset: String,
+    /// What the address means
+    #[command(flatten)]
+    pub space: SpaceArg,
+    /// Show this text instead of memory
+    #[arg(long, value_name = "TEXT")]
+    pub data: Option<String>,
+    /// Bytes to show
+    #[arg(long, value_name = "BYTES", value_parser = crate::parse::address)]
+    pub length: Option<u64>,
+    /// Bytes in a row
+    #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WIDTH)))]
+    pub width: u16,
+    /// Rows to show, where --length does not say how much
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+}
+
+row! {
+    pub struct Row {
+        /// Address of the first byte.
+        offset: Address,
+        /// The bytes in hexadecimal, then as text; `??` cannot be read.
+        hexdump: String,
+        /// Symbols that begin in the row; in the first row the one that precedes it.
+        comment: Option<String>,
+    }
+}
+
+impl Plugin for Dump {
+    const NAME: &'static str = "dump";
+    const SUMMARY: &'static str = "Show memory in hexadecimal";
+    const ACTIVE: Active = Active::Always;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let start = resolver::address(session, &args.offset)?;
+        let (space, resolver): (Arc<dyn AddressSpace>, _) = match &args.data {
+            Some(text) => (Arc::new(FileSpace::from_vec(text.clone().into_bytes())), None),
+            None => {
+                let name = args.space.address_space;
+                let resolver = if name.is_virtual() { Some(session.fact::<ResolverFact>()?) } else { None };
+                (name.open(session)?, resolver)
+            }
+        };
+        let width = u64::from(args.width);
+        let length = match (args.length, args.rows, &args.data) {
+            (Some(length), ..) => length,
+            (None, Some(rows), _) => rows.saturating_mul(width),
+            (None, None, Some(_)) => space.end().saturating_sub(start),
+            (None, None, None) => ROWS.saturating_mul(width),
+        };
+        let mut lost = Lost::default();
+        let mut done = 0;
+        while done < length {
+            let Some(address) = start.checked_add(done) else {
+                session.notes.info("the address space ends here");
+                break;
+            };
+            let bytes = read(&*space, address, width.min(length.saturating_sub(done)), &mut lost);
+            let comment = resolver.as_ref().and_then(|resolver| comment(resolver, address, width, done == 0));
+            out.push(Row {
+                offset: Address(address),
+                hexdump: hexdump(&bytes, usize::from(args.width)),
+                comment,
+            })?;
+            done = done.saturating_add(width);
+        }
+        if let Some((address, fault)) = lost.first {
+            session
+                .notes
+                .partial(format!("{} bytes cannot be read, first at {address:#x}: {fault}", lost.count));
+        }
+        if let Some(resolver) = resolver {
+            resolver.report(&session.notes);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that could not be read.
+#[derive(Default)]
+struct Lost {
+    count: u64,
+    first: Option<(u64, Fault)>,
+}
+
+/// One row of bytes, `None` for those that cannot be read.
+fn read(space: &dyn AddressSpace, start: u64, len: u64, lost: &mut Lost) -> Vec<Option<u8>> {
+    if let Ok(bytes) = space.read_vec(start, len, usize::from(MAX_WIDTH)) {
+        return bytes.into_iter().map(Some).collect();
+    }
+    // Ranges of physical memory may begin and end anywhere.
+    let byte = |at: u64| match start.checked_add(at).ok_or(Fault::OutOfRange { addr: start }) {
+        Ok(address) => space.read_u8(address).map_err(|fault| (address, fault)),
+        Err(fault) => Err((start, fault)),
+    };
+    let byte = |at| match byte(at) {
+        Ok(byte) => Some(byte),
+        Err(failure) => {
+            lost.count = lost.count.saturating_add(1);
+            lost.first.get_or_insert(failure);
+            None
+        }
+    };
+    (0..len).map(byte).collect()
+}
+
+/// `7f 45 ??  .E?`: each byte in hexadecimal, then the printable ones of ASCII.
+fn hexdump(bytes: &[Option<u8>], width: usize) -> String {
+    let hex: Vec<String> =
+        bytes.iter().map(|byte| byte.map_or_else(|| "??".to_owned(), |byte| format!("{byte:02x}"))).collect();
+    let text: String = bytes
+        .iter()
+        .map(|byte| match byte {
+            Some(byte @ 0x20..=0x7e) => char::from(*byte),
+            Some(_) => '.',
+            None => '?',
+        })
+        .collect();
+    format!("{:1$}  {text}", hex.join(" "), (width * 3).saturating_sub(1))
+}
+
+fn comment(resolver: &Resolver, address: u64, width: u64, first: bool) -> Option<String> {
+    let mut names: Vec<String> = resolver
+        .symbols_between(address, address.saturating_add(width))
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    if first
+        && let Some(name) = resolver.describe(address)
+        && !names.contains(&name)
+    {
+        names.insert(0, name);
+    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use memory::{Overlap, Run, RunSpace};
+
+    use super::*;
+
+    #[test]
+    fn unreadable_bytes_are_never_zeros() {
+        let base = Arc::new(FileSpace::from_vec(b"\x7fELF\x00~".to_vec()));
+        let runs = vec![Run { start: 0x10, len: 4, target: 0 }, Run { start: 0x16, len: 2, target: 4 }];
+        let space = RunSpace::new("test", base, runs, Overlap::FirstWins);
+        let mut lost = Lost::default();
+        let bytes = read(&space, 0x10, 8, &mut lost);
+        assert_eq!(hexdump(&bytes, 8), "7f 45 4c 46 ?? ?? 00 7e  .ELF??.~");
+        assert_eq!((lost.count, lost.first), (2, Some((0x14, Fault::NotInImage { phys: 0x14 }))));
+    }
+
+    #[test]
+    fn a_short_last_row_keeps_the_column_of_text() {
+        assert_eq!(hexdump(&[Some(b'a')], 4), "61           a");
+        assert_eq!(hexdump(&[Some(b'a'); 4], 4), "61 61 61 61  aaaa");
+    }
+
+    #[test]
+    fn the_end_of_the_address_space_is_no_panic() {
+        let space = FileSpace::from_vec(vec![1]);
+        let mut lost = Lost::default();
+        assert_eq!(read(&space, u64::MAX - 1, 4, &mut lost), [None; 4]);
+        assert_eq!(lost.count, 4);
+    }
+}
