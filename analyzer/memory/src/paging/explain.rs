@@ -72,7 +72,7 @@ pub(super) fn explain(base: &dyn AddressSpace, paging: &'static Paging, root: u6
             name: level.name,
             entry_addr: entry.at,
             entry: Some(entry.value),
-            flags: paging.flag_names(entry.value),
+            flags: level.flag_names(entry.value),
             next,
         });
         match next {

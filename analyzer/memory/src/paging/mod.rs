@@ -81,6 +81,8 @@ pub struct Level {
     pub page: Frame,
     /// Address of the next table, for others.
     pub table: Frame,
+    /// Names of entry bits, for people.
+    pub flags: &'static [(u64, &'static str)],
 }
 
 impl Level {
@@ -92,6 +94,12 @@ impl Level {
     /// Bytes of address space one entry covers.
     const fn span(&self) -> u64 {
         1 << self.shift
+    }
+
+    /// Names of the bits that are set in an entry of this level.
+    #[must_use]
+    pub fn flag_names(&self, entry: u64) -> Vec<&'static str> {
+        self.flags.iter().filter(|(bit, _)| entry & bit != 0).map(|(_, name)| *name).collect()
     }
 
     /// Index of `addr` in a table of this level.
@@ -135,8 +143,6 @@ pub struct Paging {
     pub root: u64,
     /// The levels, from the root down to level 1.
     pub levels: &'static [Level],
-    /// Names of entry bits, for people.
-    pub flags: &'static [(u64, &'static str)],
 }
 
 impl Paging {
@@ -151,12 +157,6 @@ impl Paging {
             up.wrapping_shr(unused)
         }
     }
-
-    /// Names of the bits that are set in an entry.
-    #[must_use]
-    pub fn flag_names(&self, entry: u64) -> Vec<&'static str> {
-        self.flags.iter().filter(|(bit, _)| entry & bit != 0).map(|(_, name)| *name).collect()
-    }
 }
 
 const PRESENT: Match = Match::set(1);
@@ -164,24 +164,31 @@ const PRESENT: Match = Match::set(1);
 const LARGE: Option<Match> = Some(Match::set(1 << 7));
 /// Address bits 51 to 12 of an 8-byte entry.
 const FRAME: Frame = Frame::plain(0x000f_ffff_ffff_f000);
-const FLAGS: &[(u64, &str)] = &[
-    (1 << 0, "present"),
-    (1 << 1, "rw"),
-    (1 << 2, "user"),
-    (1 << 3, "write-through"),
-    (1 << 4, "cache-off"),
-    (1 << 5, "accessed"),
-    (1 << 6, "dirty"),
-    (1 << 7, "large/pat"),
-    (1 << 8, "global"),
-    (1 << 63, "nx"),
-];
+/// Flags of entries that may map a large page, and of those that map the smallest one.
+const UPPER_FLAGS: &[(u64, &str)] = &flags("large");
+const LAST_FLAGS: &[(u64, &str)] = &flags("pat");
+
+const fn flags(bit_7: &'static str) -> [(u64, &'static str); 10] {
+    [
+        (1 << 0, "present"),
+        (1 << 1, "rw"),
+        (1 << 2, "user"),
+        (1 << 3, "write-through"),
+        (1 << 4, "cache-off"),
+        (1 << 5, "accessed"),
+        (1 << 6, "dirty"),
+        (1 << 7, bit_7),
+        (1 << 8, "global"),
+        (1 << 63, "nx"),
+    ]
+}
 
 /// A level of 8-byte entries, 512 to a table.
 const fn level8(name: &'static str, number: u8, shift: u8, leaf: Option<Match>) -> Level {
     // A large page is aligned to what one entry covers; the lower bits are flags (PAT is bit 12).
     let page = Frame::plain(FRAME.mask & !((1u64 << shift).wrapping_sub(1)));
-    Level { name, number, shift, bits: 9, present: PRESENT, leaf, page, table: FRAME }
+    let flags = if number == 1 { LAST_FLAGS } else { UPPER_FLAGS };
+    Level { name, number, shift, bits: 9, present: PRESENT, leaf, page, table: FRAME, flags }
 }
 
 const PML5E: Level = level8("PML5E", 5, 48, None);
@@ -198,7 +205,6 @@ pub static X64: Paging = Paging {
     entry_bytes: 8,
     root: FRAME.mask,
     levels: &[PML4E, PDPTE, PDE, PTE],
-    flags: FLAGS,
 };
 
 /// 64-bit mode, 5 levels (LA57), 57-bit addresses; pages of 4 KiB, 2 MiB, 1 GiB.
@@ -209,7 +215,6 @@ pub static X64_LA57: Paging = Paging {
     signed: true,
     entry_bytes: 8,
     root: FRAME.mask,
-    flags: FLAGS,
 };
 
 /// 32-bit mode with physical address extension; pages of 4 KiB and 2 MiB. The root is aligned to 32 bytes only.
@@ -220,7 +225,6 @@ pub static PAE: Paging = Paging {
     entry_bytes: 8,
     root: 0xffff_ffe0,
     levels: &[Level { bits: 2, leaf: None, ..PDPTE }, PDE, PTE],
-    flags: FLAGS,
 };
 
 /// 32-bit mode, two levels; pages of 4 KiB and 4 MiB. PSE-36: bits 20 to 13 of a 4 MiB entry are address bits 39
@@ -241,6 +245,7 @@ pub static X86: Paging = Paging {
             leaf: LARGE,
             page: Frame { mask: 0xffc0_0000, high_mask: 0x001f_e000, high_shift: 19 },
             table: Frame::plain(0xffff_f000),
+            flags: UPPER_FLAGS,
         },
         Level {
             name: "PTE",
@@ -251,7 +256,7 @@ pub static X86: Paging = Paging {
             leaf: Some(Match::ALWAYS),
             page: Frame::plain(0xffff_f000),
             table: Frame::plain(0),
+            flags: LAST_FLAGS,
         },
     ],
-    flags: FLAGS,
 };

@@ -115,6 +115,7 @@ fn explain_shows_each_entry_and_its_flags() {
     assert_eq!(steps[3].entry_addr, 0x4008);
     assert_eq!(steps[3].next, Next::Page { phys: 0x9234, size: 4096 });
     let large = x64().explain(0x20_0005).pop().unwrap();
+    assert_eq!(large.flags, ["present", "rw", "large"]);
     assert_eq!((large.name, large.next), ("PDE", Next::Page { phys: 0x60_0005, size: 2 << 20 }));
     let broken = VirtualSpace::new(memory(&X64, 4, &[(0x1000, 0, 0x7_0000 | T)]), &X64, 0x1000).explain(0);
     assert_eq!(broken[1].entry, None);
