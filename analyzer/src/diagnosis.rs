@@ -17,6 +17,8 @@ pub struct Diagnosis {
     asked: Vec<Asked>,
     refused: Vec<(String, String)>,
     tried: Vec<String>,
+    exact: bool,
+    damage: Vec<String>,
     decisions: Vec<String>,
 }
 
@@ -25,14 +27,16 @@ impl Diagnosis {
     #[must_use]
     pub fn new(image: &Image) -> Self {
         let bytes: u64 = image.space.runs(0, u64::MAX).map(|run| run.len).sum();
-        let image = format!("{}, {} MiB of memory", image.layers.join(" > "), bytes >> 20);
+        let name = format!("{}, {} MiB of memory", image.layers.join(" > "), bytes >> 20);
         Self {
-            decisions: vec![format!("image: {image}")],
-            image,
+            decisions: vec![format!("image: {name}")],
+            image: name,
             kernels: Vec::new(),
             asked: Vec::new(),
             refused: Vec::new(),
             tried: Vec::new(),
+            exact: false,
+            damage: image.warnings.clone(),
         }
     }
 
@@ -71,6 +75,11 @@ impl Diagnosis {
         known
     }
 
+    /// A profile of the very build that the image names is there.
+    pub fn exact(&mut self) {
+        self.exact = true;
+    }
+
     /// Logs a decision.
     pub fn decided(&mut self, decision: String) {
         self.decisions.push(decision);
@@ -86,6 +95,7 @@ impl Diagnosis {
     #[must_use]
     pub fn into_error(self) -> Error {
         let mut lines = vec![format!("image: {}", self.image)];
+        lines.extend(self.damage.iter().map(|damage| format!("image: {damage}")));
         if self.kernels.is_empty() {
             lines.push("kernel: none found (looked for VMCOREINFO and a Linux banner)".to_owned());
         }
@@ -110,9 +120,17 @@ impl Diagnosis {
     }
 
     fn conclusion(&self) -> (String, String) {
-        if let Some((name, _)) = self.refused.first()
-            && !self.tried.is_empty()
-        {
+        if self.exact {
+            return (
+                "the image is too damaged to reach its kernel, whose profile is there".to_owned(),
+                if self.damage.is_empty() {
+                    "acquire the image again; its page tables do not lead to the kernel".to_owned()
+                } else {
+                    "acquire the image again; the file is incomplete".to_owned()
+                },
+            );
+        }
+        if let Some((name, _)) = self.refused.first() {
             return (
                 format!("no profile fits this image; the closest was {name}"),
                 "use the profile of exactly this kernel build, or leave out --profile".to_owned(),

@@ -7,7 +7,6 @@
 
 mod absent;
 mod field;
-mod model;
 mod object;
 mod overlay;
 mod target;
@@ -19,9 +18,9 @@ pub mod walk;
 
 pub use absent::{Absent, Read};
 pub use field::{Addr, Bytes, Decode, Field, Place, Ptr, Text, Uint};
-pub use model::{DataModel, Native, NativeKind};
 pub use object::{Object, Scalar};
 pub use overlay::{FieldOverlay, Overlay, OverlayNote, StructOverlay};
+pub use profile::{DataModel, Native, NativeKind};
 pub use target::Target;
 pub use types::{Missing, Resolved, Types};
 #[doc(hidden)]

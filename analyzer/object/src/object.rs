@@ -1,9 +1,8 @@
 //! The dynamic door: any field of any struct by path, for `dt`, the shell and queries.
 
-use profile::Type;
+use profile::{NativeKind, Type};
 
 use crate::absent::{Absent, Read};
-use crate::model::NativeKind;
 use crate::target::Target;
 use crate::types::Missing;
 

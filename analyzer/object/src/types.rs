@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use elsa::sync::FrozenMap;
-use profile::{Profile, Struct, Type};
+use profile::{DataModel, Profile, Struct, Type};
 
-use crate::model::DataModel;
 use crate::overlay::{FieldOverlay, Overlay, OverlayNote};
 
 /// How deep anonymous members, aliases and dotted paths may nest.
@@ -158,7 +157,7 @@ impl Types {
             match self.resolve_path(structure, alternative.trim(), 0) {
                 Ok(resolved) => return Ok(resolved),
                 Err(missing @ (Missing::Damaged(_) | Missing::Struct(_))) => {
-                    damaged = damaged.or(Some(missing))
+                    damaged = damaged.or(Some(missing));
                 }
                 Err(_) => {}
             }

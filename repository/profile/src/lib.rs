@@ -7,12 +7,14 @@
 //! The format is that of Rekall's profile repository (`v1.0`): one JSON object whose keys start with `$`.
 
 mod document;
+mod model;
 pub mod names;
 mod read;
 mod vtype;
 mod write;
 
 pub use document::{Document, Enum, Metadata};
+pub use model::{DataModel, Native, NativeKind};
 pub use read::{Kind, Limits, Profile, ReadError, Symbol, json_text};
 pub use vtype::{Field, MAX_TYPE_NESTING, Struct, Type, TypeError};
 pub use write::gzip;

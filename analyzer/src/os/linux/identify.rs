@@ -12,7 +12,7 @@ use memchr::memmem;
 use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan_first};
 use object::{Absent, Missing, Read, Target};
 use profile::Profile;
-use profile::names::release_of_banner;
+use profile::names::{BuildId, release_of_banner};
 use repository::{LinuxEvidence, Loaded};
 
 use super::kernel::{Kernel, Layout, target};
@@ -216,6 +216,16 @@ fn try_candidate(
 ) -> Option<Kernel> {
     let image = session.image().ok()?;
     let Candidate { name, source, profile, tried } = candidate;
+    if let Err(reason) = check_build_id(profile, evidence) {
+        // Once per profile; there is nothing to try at any place.
+        if tried.insert(u64::MAX) {
+            diagnosis.refused(name, &reason);
+        }
+        return None;
+    }
+    if is_exact(profile, evidence) {
+        diagnosis.exact();
+    }
     for hypothesis in hypotheses(evidence, stage, profile, &*image.space) {
         if !tried.insert(hypothesis.physical_shift) {
             continue;
@@ -240,6 +250,24 @@ fn try_candidate(
         }
     }
     None
+}
+
+/// A build-id that differs from that of every kernel in the image rules a profile out; without one, probes must tell.
+fn check_build_id(profile: &Profile, evidence: &Evidence) -> Result<(), String> {
+    let Some(ours) = profile.metadata_str("BuildID").and_then(BuildId::from_hex) else { return Ok(()) };
+    let found: Vec<BuildId> = evidence.vmcoreinfo.iter().filter_map(|(info, _)| info.build_id()).collect();
+    match found.first() {
+        Some(theirs) if !found.contains(&ours) => {
+            Err(format!("the profile is of the kernel with build-id {ours}, the image runs {theirs}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the image names the very build the profile was made from.
+fn is_exact(profile: &Profile, evidence: &Evidence) -> bool {
+    let ours = profile.metadata_str("BuildID").and_then(BuildId::from_hex);
+    ours.is_some() && evidence.vmcoreinfo.iter().any(|(info, _)| info.build_id() == ours)
 }
 
 /// Where the evidence puts the kernel that `profile` describes.
@@ -371,6 +399,9 @@ pub(super) fn locate(
     } else {
         (&[&paging::X64, &paging::X64_LA57], (START_KERNEL_MAP, END_KERNEL_MAP))
     };
+    if let Err(fault) = physical.read_u64(dtb) {
+        return Err(format!("the kernel's page tables at physical {dtb:#x} are missing: {fault}"));
+    }
     for &mode in modes {
         let space = VirtualSpace::new(Arc::clone(physical), mode, dtb);
         let run = space

@@ -1,5 +1,7 @@
 //! Data models: sizes of the native types by name (spec of the vtype language; C ABI of each platform).
 
+use crate::document::Metadata;
+
 /// Widths of `long` and of pointers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataModel {
@@ -36,6 +38,19 @@ pub enum NativeKind {
 }
 
 impl DataModel {
+    /// The model of a profile by its `$METADATA`: 32-bit architectures are ILP32, 64-bit Unix LP64, everything else
+    /// (PE files) LLP64.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        let text = |key: &str| metadata.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let class = text("ProfileClass");
+        match text("arch") {
+            "I386" | "ARM" | "MIPS" => Self::Ilp32,
+            _ if class.starts_with("Linux") || class.starts_with("Darwin") => Self::Lp64,
+            _ => Self::Llp64,
+        }
+    }
+
     /// Bytes of a pointer.
     #[must_use]
     pub fn pointer_size(self) -> u8 {
@@ -61,8 +76,11 @@ impl DataModel {
             "char" => return native(1, Char),
             "bool" | "_Bool" => return native(1, Bool),
             "address" => return native(self.pointer_size(), Unsigned),
-            "float" => return native(4, Float),
-            "double" => return native(8, Float),
+            // The last four are names of Windows symbol tables.
+            "float" | "f32" => return native(4, Float),
+            "double" | "f64" => return native(8, Float),
+            "wchar" => return native(2, Unsigned),
+            "HRESULT" => return native(4, Unsigned),
             "long double" => return native(16, Float),
             "__int128" => return native(16, Signed),
             "__int128 unsigned" | "unsigned __int128" => return native(16, Unsigned),
