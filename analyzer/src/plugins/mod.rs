@@ -13,12 +13,16 @@ pub static ALL: &[&dyn DynPlugin] = &[
     // No image.
     &core::build_inventory::BuildInventory,
     &core::convert_profile::ConvertProfile,
+    &core::dt::Dt,
+    &core::dump::Dump,
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
     // Any image.
     &core::imagecopy::Imagecopy,
+    &core::inspect_vaddr::InspectVaddr,
     &core::load_as::LoadAs,
     // Linux.
+    &linux::address_resolver::AddressResolver,
     &linux::arp::Arp,
     &linux::banner::Banner,
     &linux::cpuinfo::Cpuinfo,
@@ -36,6 +40,9 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::netstat::Netstat,
     &linux::psaux::Psaux,
     &linux::pslist::Pslist,
+    &linux::pstree::Pstree,
+    &linux::psxview::Psxview,
+    &linux::vtop::Vtop,
 ];
 
 /// The command of a name.

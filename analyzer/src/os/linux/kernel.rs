@@ -51,7 +51,16 @@ impl Kernel {
         let space = Arc::new(VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb));
         let target = target(profile, Arc::clone(&space) as Arc<dyn AddressSpace>, layout.slide);
         let (profile_name, profile_source) = named;
-        Self { target, space, physical, layout, profile_name, profile_source, decisions, boot_time: OnceLock::new() }
+        Self {
+            target,
+            space,
+            physical,
+            layout,
+            profile_name,
+            profile_source,
+            decisions,
+            boot_time: OnceLock::new(),
+        }
     }
 
     /// Types over the kernel's address space.
@@ -137,7 +146,9 @@ impl Kernel {
         let online = self.online_cpus()?;
         online
             .into_iter()
-            .map(|cpu| Ok((cpu, self.target.read_ptr(offsets.wrapping_add(width.wrapping_mul(u64::from(cpu))))?)))
+            .map(|cpu| {
+                Ok((cpu, self.target.read_ptr(offsets.wrapping_add(width.wrapping_mul(u64::from(cpu))))?))
+            })
             .collect()
     }
 
@@ -156,15 +167,21 @@ impl Kernel {
     }
 }
 
-/// Types of a Linux profile over an address space.
-pub(super) fn target(profile: Arc<Profile>, space: Arc<dyn AddressSpace>, slide: u64) -> Target {
+/// Types of a Linux profile, without memory.
+#[must_use]
+pub fn types(profile: Arc<Profile>) -> Types {
     let model = match profile.arch() {
         Some("I386" | "ARM" | "MIPS") => DataModel::Ilp32,
         _ => DataModel::Lp64,
     };
+    Types::new(profile, model, overlay::LINUX)
+}
+
+/// Types of a Linux profile over an address space.
+pub(super) fn target(profile: Arc<Profile>, space: Arc<dyn AddressSpace>, slide: u64) -> Target {
     let start = profile.symbol("_text").or_else(|| profile.symbol("_stext")).unwrap_or(u64::MAX);
     // Data and init sections follow the text; per-CPU and absolute symbols lie far below.
-    Target::new(Arc::new(Types::new(profile, model, overlay::LINUX)), space, slide, start & !0x1f_ffff)
+    Target::new(Arc::new(types(profile)), space, slide, start & !0x1f_ffff)
 }
 
 /// The kernel of the session's image.

@@ -1,9 +1,12 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
+pub mod address_space;
 pub mod command_line;
 pub mod cpu;
+pub mod expression;
 pub mod file;
 mod identify;
+pub mod kallsyms;
 mod kernel;
 pub mod maple;
 pub mod mm;
@@ -14,14 +17,19 @@ mod overlay;
 pub mod path;
 pub mod printk;
 pub mod rbtree;
+pub mod resolver;
 pub mod resource;
 pub mod task;
+pub mod task_scan;
 mod time;
+pub mod tree;
 pub mod utsname;
 pub mod vfs;
+pub mod views;
 mod vmcoreinfo;
+pub mod xarray;
 
 pub use identify::{Hypothesis, Located, located};
-pub use kernel::{Kernel, KernelFact, Layout};
+pub use kernel::{Kernel, KernelFact, Layout, types};
 pub use task::{ProcessFilter, Task, processes};
 pub use vmcoreinfo::VmcoreInfo;

@@ -1,11 +1,13 @@
 //! Processes and threads: `task_struct` and its neighbours (include/linux/sched.h).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memory::VirtualSpace;
-use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout, walk};
+use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout};
 
 use super::Kernel;
+use super::views::Method;
 use crate::error::Error;
 use crate::session::Session;
 use crate::table::{ObjRef, Time, Value, text_of};
@@ -131,12 +133,16 @@ impl<'k> Task<'k> {
 ///
 /// `init_task` itself, the idle task with pid 0, heads the list and is no process.
 pub fn processes<'k>(session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
-    let target = kernel.target();
-    let link = target.offset_of(Task::STRUCT, "tasks")?;
-    let head = target.symbol("init_task")?.wrapping_add(link);
-    let walked = walk::list(target, head);
-    session.notes.walk("init_task.tasks", &walked.end);
-    let mut tasks: Vec<Task<'k>> = walked.containers(link).map(|addr| Task::at(target, addr)).collect();
+    by_methods(session, kernel, &[Method::InitTask])
+}
+
+/// The processes that any of the methods finds, sorted by pid, then address.
+fn by_methods<'k>(session: &Session, kernel: &'k Kernel, methods: &[Method]) -> Result<Vec<Task<'k>>, Error> {
+    let mut found = BTreeSet::new();
+    for method in methods {
+        found.extend(method.tasks(&session.notes, kernel)?);
+    }
+    let mut tasks: Vec<Task<'k>> = found.into_iter().map(|addr| Task::at(kernel.target(), addr)).collect();
     sort_by_pid(&mut tasks);
     Ok(tasks)
 }
@@ -158,9 +164,18 @@ pub struct ProcessFilter {
     /// Virtual addresses of `task_struct`s to look at, instead of walking lists
     #[arg(long = "task", value_name = "ADDRESS", value_parser = crate::parse::address)]
     pub task: Vec<u64>,
+    /// Ways to find processes, all of which are used; psxview compares them [default: InitTask]
+    #[arg(long = "method", value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<Method>,
 }
 
 impl ProcessFilter {
+    /// Whether nothing was asked for, so that all processes are meant.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.pids.is_empty() && self.proc_regex.is_none() && self.task.is_empty() && self.method.is_empty()
+    }
+
     /// The selected processes, sorted by pid. A pid that does not exist is a note, not an error.
     pub fn tasks<'k>(&self, session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
         let regex = self
@@ -169,10 +184,10 @@ impl ProcessFilter {
             .map(|text| regex::RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build())
             .transpose()
             .map_err(|error| Error::usage(format!("bad --proc_regex: {error}")))?;
-        let mut tasks = if self.task.is_empty() {
-            processes(session, kernel)?
-        } else {
-            self.task.iter().map(|&addr| Task::at(kernel.target(), addr)).collect()
+        let mut tasks = match (self.task.as_slice(), self.method.as_slice()) {
+            ([], []) => processes(session, kernel)?,
+            ([], methods) => by_methods(session, kernel, methods)?,
+            (tasks, _) => tasks.iter().map(|&addr| Task::at(kernel.target(), addr)).collect(),
         };
         if !self.pids.is_empty() {
             tasks.retain(|task| task.pid().is_ok_and(|pid| self.pids.contains(&pid)));

@@ -83,9 +83,13 @@ impl Plugin for Dt {
         let root = Object::new(&target, addr.unwrap_or(0), Type::named(args.target.as_str()));
         tree.show(0, &args.target, &root)?;
         if tree.rows >= MAX_ROWS {
-            session.notes.partial(format!("stopped after {MAX_ROWS} members; use --depth or --member_offset"));
+            session
+                .notes
+                .partial(format!("stopped after {MAX_ROWS} members; use --depth or --member_offset"));
         } else if tree.cut {
-            session.notes.info(format!("arrays are shown up to element {}; --elements shows more", args.elements));
+            session
+                .notes
+                .info(format!("arrays are shown up to element {}; --elements shows more", args.elements));
         }
         Ok(())
     }

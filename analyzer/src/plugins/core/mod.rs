@@ -2,7 +2,10 @@
 
 pub mod build_inventory;
 pub mod convert_profile;
+pub mod dt;
+pub mod dump;
 pub mod imagecopy;
 pub mod info;
+pub mod inspect_vaddr;
 pub mod load_as;
 pub mod make_symlink;

@@ -1,5 +1,6 @@
 //! Commands for Linux images.
 
+pub mod address_resolver;
 pub mod arp;
 pub mod banner;
 pub mod cpuinfo;
@@ -17,3 +18,6 @@ pub mod mount;
 pub mod netstat;
 pub mod psaux;
 pub mod pslist;
+pub mod pstree;
+pub mod psxview;
+pub mod vtop;

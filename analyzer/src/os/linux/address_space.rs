@@ -1,0 +1,121 @@
+//! The `--address_space` argument: which bytes an address means.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use memory::AddressSpace;
+use object::Target;
+
+use super::task::{self, processes};
+use super::{Kernel, KernelFact};
+use crate::error::Error;
+use crate::session::Session;
+
+/// An address space by name: `K`, `P` or `pid@N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceName {
+    /// The kernel's virtual memory.
+    Kernel,
+    /// Physical memory.
+    Physical,
+    /// Virtual memory of a process.
+    Process(i32),
+}
+
+impl FromStr for SpaceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "k" | "kernel" => return Ok(Self::Kernel),
+            "p" | "physical" => return Ok(Self::Physical),
+            _ => {}
+        }
+        let pid = lower.strip_prefix("pid@").and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0);
+        pid.map(Self::Process).ok_or_else(|| format!("not an address space (use K, P or pid@N): {text}"))
+    }
+}
+
+impl fmt::Display for SpaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel => f.write_str("K"),
+            Self::Physical => f.write_str("P"),
+            Self::Process(pid) => write!(f, "pid@{pid}"),
+        }
+    }
+}
+
+/// The option, for commands to flatten into theirs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SpaceArg {
+    /// What addresses mean: K (kernel), P (physical memory) or pid@N (a process)
+    #[arg(long = "address_space", value_name = "SPACE", default_value_t = SpaceName::Kernel)]
+    pub address_space: SpaceName,
+}
+
+impl SpaceName {
+    /// The address space. Physical memory needs no kernel, so it works on any image.
+    pub fn open(self, session: &Session) -> Result<Arc<dyn AddressSpace>, Error> {
+        match self {
+            Self::Physical => Ok(Arc::clone(&session.image()?.space)),
+            Self::Kernel | Self::Process(_) => {
+                let kernel = session.fact::<KernelFact>()?;
+                Ok(Arc::clone(self.target(session, &kernel)?.shared_space()))
+            }
+        }
+    }
+
+    /// The kernel's types over the address space.
+    pub fn target(self, session: &Session, kernel: &Kernel) -> Result<Target, Error> {
+        match self {
+            Self::Kernel => Ok(kernel.target().clone()),
+            Self::Physical => Ok(kernel.target().with_space(Arc::clone(kernel.physical()))),
+            Self::Process(pid) => {
+                let tasks = processes(session, kernel)?;
+                let task = tasks.iter().find(|task| task.pid() == Ok(pid));
+                let task = task.ok_or_else(|| {
+                    Error::usage(format!("no process has this pid: {pid}"))
+                        .with_hint("rekal pslist lists them")
+                })?;
+                task.user_target(kernel).map_err(|why| {
+                    Error::analysis(format!("cannot use the memory of {}: {why}", task::describe(task)))
+                })
+            }
+        }
+    }
+
+    /// Whether the kernel's symbols have a meaning in it.
+    #[must_use]
+    pub fn is_virtual(self) -> bool {
+        self != Self::Physical
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SpaceName::{self, Kernel, Physical, Process};
+
+    #[test]
+    fn names_are_those_of_the_help_in_any_case() {
+        let parse = |text: &str| text.parse::<SpaceName>();
+        for (text, space) in [
+            ("K", Kernel),
+            ("kernel", Kernel),
+            ("P", Physical),
+            ("Physical", Physical),
+            ("pid@1", Process(1)),
+            ("PID@4194303", Process(4_194_303)),
+        ] {
+            assert_eq!(parse(text), Ok(space), "{text}");
+        }
+        for text in ["", "pid", "pid@", "pid@-1", "pid@0", "pid@99999999999", "Q", "k "] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        for space in [Kernel, Physical, Process(7)] {
+            assert_eq!(parse(&space.to_string()), Ok(space));
+        }
+    }
+}

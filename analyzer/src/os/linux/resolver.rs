@@ -1,0 +1,316 @@
+//! Symbols to addresses and back: the kernel by its profile, modules by the symbol tables in memory.
+//!
+//! The kernel is the module `linux`. Link-time addresses are moved by its slide; absolute and per-CPU symbols are not,
+//! they are offsets. Symbols of modules are read when first asked for.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use object::{Absent, Read};
+
+use super::expression::{Base, Expression, has_wildcards, matches};
+use super::kallsyms::{self, ModuleSymbols};
+use super::module::{Module, modules};
+use super::{Kernel, KernelFact};
+use crate::error::Error;
+use crate::notes::Notes;
+use crate::session::{Fact, Session};
+
+/// Name of the kernel among the modules.
+pub const KERNEL: &str = "linux";
+
+/// The resolver of the session's image.
+pub struct ResolverFact;
+
+impl Fact for ResolverFact {
+    type Value = Resolver;
+    const NAME: &'static str = "linux symbols";
+
+    fn compute(session: &Session) -> Result<Resolver, Error> {
+        let kernel = session.fact::<KernelFact>()?;
+        let mut loaded = Vec::new();
+        // A kernel without CONFIG_MODULES has no list.
+        if kernel.target().symbol("modules").is_ok() {
+            for module in modules(&session.notes, kernel.target())? {
+                match Loaded::new(&module) {
+                    Ok(module) => loaded.push(module),
+                    Err(why) => {
+                        session.notes.partial(format!("module at {:#x} has no symbols: {why}", module.addr()))
+                    }
+                }
+            }
+        }
+        Ok(Resolver::new(kernel, loaded))
+    }
+}
+
+/// The address an argument means. A plain number needs no kernel and no image.
+pub fn address(session: &Session, text: &str) -> Result<u64, Error> {
+    let expression = Expression::parse(text).map_err(Error::usage)?;
+    match expression.literal() {
+        Some(address) => Ok(address),
+        None => session.fact::<ResolverFact>()?.evaluate(&expression),
+    }
+}
+
+/// A loaded module.
+struct Loaded {
+    /// Address of its `struct module`.
+    addr: u64,
+    name: String,
+    base: Read<u64>,
+    /// First address and size of each part.
+    ranges: Vec<(u64, u64)>,
+    symbols: OnceLock<Read<ModuleSymbols>>,
+}
+
+impl Loaded {
+    fn new(module: &Module<'_>) -> Read<Self> {
+        let (name, ranges) = (module.label()?, module.ranges()?);
+        Ok(Self { addr: module.addr(), name, base: module.base(), ranges, symbols: OnceLock::new() })
+    }
+
+    fn range_of(&self, address: u64) -> Option<(u64, u64)> {
+        self.ranges.iter().copied().find(|(base, size)| address.wrapping_sub(*base) < *size)
+    }
+}
+
+/// Symbols of the kernel and its modules.
+pub struct Resolver {
+    kernel: Arc<Kernel>,
+    /// Run-time addresses of the kernel image.
+    image: Range<u64>,
+    modules: Vec<Loaded>,
+}
+
+impl Resolver {
+    fn new(kernel: Arc<Kernel>, modules: Vec<Loaded>) -> Self {
+        let symbol = |names: &[&str]| names.iter().find_map(|name| kernel.target().symbol(name).ok());
+        let start = symbol(&["_text", "_stext"]).unwrap_or(u64::MAX);
+        let end = symbol(&["_end", "__bss_stop", "_edata", "_etext"]).unwrap_or(start);
+        Self { kernel, image: start..end, modules }
+    }
+
+    /// The address an expression means; see [`Expression`] for the syntax.
+    pub fn resolve(&self, text: &str) -> Result<u64, Error> {
+        self.evaluate(&Expression::parse(text).map_err(Error::usage)?)
+    }
+
+    /// The address a parsed expression means.
+    pub fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
+        let base = match expression.base {
+            Base::Address(address) => address,
+            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
+            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
+        };
+        let address = base.wrapping_add(expression.offset);
+        if !expression.deref {
+            return Ok(address);
+        }
+        let pointer = self.kernel.target().read_ptr(address);
+        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    }
+
+    /// Every symbol whose name matches, as `module!symbol`, sorted by address; `pattern` may have wildcards in both
+    /// parts and means the kernel's symbols where it names no module.
+    pub fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {
+        let (module, symbol) = pattern.split_once('!').unwrap_or((KERNEL, pattern));
+        let mut found = Vec::new();
+        if matches(module, KERNEL) {
+            let symbols = self.kernel.target().types().profile().symbols();
+            let hits = symbols.filter(|known| matches(symbol, known.name));
+            found.extend(
+                hits.map(|hit| {
+                    (format!("{KERNEL}!{}", hit.name), self.kernel.target().to_run_time(hit.value))
+                }),
+            );
+        }
+        for loaded in self.modules.iter().filter(|loaded| matches(&normal(module), &loaded.name)) {
+            match self.symbols(loaded) {
+                Ok(symbols) => {
+                    let hits = symbols.symbols.iter().filter(|known| matches(symbol, &known.name));
+                    found.extend(hits.map(|hit| (format!("{}!{}", loaded.name, hit.name), hit.address)));
+                }
+                Err(_) if has_wildcards(module) => {}
+                Err(why) => return Err(no_symbols(&loaded.name, why)),
+            }
+        }
+        found.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        Ok(found)
+    }
+
+    /// `module!symbol` or `module!symbol+0x1f` for an address of the kernel image or a module; `module+0x1f` where no
+    /// symbol precedes it there. `None` elsewhere.
+    #[must_use]
+    pub fn describe(&self, address: u64) -> Option<String> {
+        self.names(address).into_iter().next()
+    }
+
+    /// All names of an address, as [`Self::describe`] gives the first: fewest leading underscores, shortest, then by
+    /// alphabet.
+    #[must_use]
+    pub fn names(&self, address: u64) -> Vec<String> {
+        if self.image.contains(&address) {
+            return match self.kernel.target().nearest_symbols(address) {
+                Some((names, distance)) => named(KERNEL, &names, distance),
+                None => vec![format!("{KERNEL}+{:#x}", address.wrapping_sub(self.image.start))],
+            };
+        }
+        let found = self.modules.iter().find_map(|loaded| Some((loaded, loaded.range_of(address)?)));
+        let Some((loaded, (base, _))) = found else { return Vec::new() };
+        let symbols = self.symbols(loaded).map(|symbols| symbols.symbols.as_slice()).unwrap_or_default();
+        let end = symbols.partition_point(|symbol| symbol.address <= address);
+        let nearest =
+            end.checked_sub(1).and_then(|last| symbols.get(last)).filter(|symbol| symbol.address >= base);
+        let Some(nearest) = nearest.map(|symbol| symbol.address) else {
+            return vec![format!(
+                "{}+{:#x}",
+                loaded.name,
+                address.wrapping_sub(loaded.base.clone().unwrap_or(base))
+            )];
+        };
+        let same = symbols
+            .get(..end)
+            .unwrap_or_default()
+            .iter()
+            .rev()
+            .take_while(|symbol| symbol.address == nearest);
+        let names: Vec<String> = same.map(|symbol| symbol.name.clone()).collect();
+        named(&loaded.name, &names, address.wrapping_sub(nearest))
+    }
+
+    /// Notes what is missing from the symbol tables that were read so far.
+    pub fn report(&self, notes: &Notes) {
+        for loaded in &self.modules {
+            match loaded.symbols.get() {
+                Some(Ok(symbols)) if symbols.missing > 0 => {
+                    notes.partial(format!(
+                        "{} symbols of module {} cannot be read",
+                        symbols.missing, loaded.name
+                    ));
+                }
+                Some(Err(why)) if why.is_loss() => {
+                    notes.partial(format!("symbols of module {} cannot be read: {why}", loaded.name));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The module that holds an address: `linux`, or a loaded module; `None` for memory of neither.
+    #[must_use]
+    pub fn module_of(&self, address: u64) -> Option<&str> {
+        if self.image.contains(&address) {
+            return Some(KERNEL);
+        }
+        self.modules
+            .iter()
+            .find(|loaded| loaded.range_of(address).is_some())
+            .map(|loaded| loaded.name.as_str())
+    }
+
+    /// Addresses inside `start..end` where symbols begin, ascending, each with its first name as `module!symbol`.
+    #[must_use]
+    pub fn symbols_between(&self, start: u64, end: u64) -> Vec<(u64, String)> {
+        let mut found = Vec::new();
+        let mut last = end.checked_sub(1);
+        while let Some(address) = last.filter(|address| *address >= start) {
+            let begin = self.symbol_start(address).filter(|begin| *begin >= start);
+            let Some(begin) = begin else { break };
+            found.extend(self.describe(begin).map(|name| (begin, name)));
+            last = begin.checked_sub(1);
+        }
+        found.reverse();
+        found
+    }
+
+    /// Where the symbol that covers an address begins.
+    fn symbol_start(&self, address: u64) -> Option<u64> {
+        if self.image.contains(&address) {
+            let (_, distance) = self.kernel.target().nearest_symbols(address)?;
+            return Some(address.wrapping_sub(distance));
+        }
+        let loaded = self.modules.iter().find(|loaded| loaded.range_of(address).is_some())?;
+        let symbols = &self.symbols(loaded).ok()?.symbols;
+        let end = symbols.partition_point(|symbol| symbol.address <= address);
+        symbols.get(end.checked_sub(1)?).map(|symbol| symbol.address)
+    }
+
+    fn symbols<'s>(&'s self, loaded: &'s Loaded) -> Result<&'s ModuleSymbols, &'s Absent> {
+        let read = || kallsyms::symbols(&Module::at(self.kernel.target(), loaded.addr));
+        loaded.symbols.get_or_init(read).as_ref()
+    }
+
+    fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
+        if module == KERNEL {
+            return self.kernel.target().symbol(symbol).map_err(|_| no_symbol(&format!("{KERNEL}!{symbol}")));
+        }
+        let loaded = self.module(module).ok_or_else(|| {
+            Error::usage(format!("no such module: {module}"))
+                .with_hint("rekal lsmod lists the loaded modules; the kernel itself is the module linux")
+        })?;
+        let symbols = self.symbols(loaded).map_err(|why| no_symbols(&loaded.name, why))?;
+        let found = symbols.symbols.iter().find(|known| known.name == symbol);
+        found.map(|found| found.address).ok_or_else(|| no_symbol(&format!("{}!{symbol}", loaded.name)))
+    }
+
+    /// A name without a module: a symbol of the kernel, a module (its base), or a symbol that one module has.
+    fn bare_name(&self, name: &str) -> Result<u64, Error> {
+        if let Ok(address) = self.kernel.target().symbol(name) {
+            return Ok(address);
+        }
+        if name == KERNEL {
+            return Ok(self.image.start);
+        }
+        if let Some(loaded) = self.module(name) {
+            return loaded.base.clone().map_err(Error::from);
+        }
+        let mut holders = Vec::new();
+        for loaded in &self.modules {
+            let symbols = self.symbols(loaded).map(|symbols| symbols.symbols.as_slice()).unwrap_or_default();
+            let hits = symbols.iter().filter(|known| known.name == name);
+            holders.extend(hits.map(|hit| (loaded.name.as_str(), hit.address)));
+        }
+        match holders.as_slice() {
+            [(_, address)] => Ok(*address),
+            [] => Err(no_symbol(name)),
+            several => {
+                let modules: Vec<&str> = several.iter().map(|(module, _)| *module).collect();
+                Err(Error::usage(format!(
+                    "symbol is not unique, modules {} have it: {name}",
+                    modules.join(", ")
+                ))
+                .with_hint("name the module: module!symbol"))
+            }
+        }
+    }
+
+    fn module(&self, name: &str) -> Option<&Loaded> {
+        let name = normal(name);
+        self.modules.iter().find(|loaded| loaded.name == name)
+    }
+}
+
+/// The kernel's spelling of a module's name: `modprobe` accepts dashes, the kernel has underscores.
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+fn named(module: &str, names: &[String], distance: u64) -> Vec<String> {
+    let mut names: Vec<&String> = names.iter().collect();
+    names.sort_by_key(|name| (name.len() - name.trim_start_matches('_').len(), name.len(), name.as_str()));
+    let suffix = if distance == 0 { String::new() } else { format!("+{distance:#x}") };
+    names.into_iter().map(|name| format!("{module}!{name}{suffix}")).collect()
+}
+
+fn no_symbol(name: &str) -> Error {
+    Error::usage(format!("no such symbol: {name}"))
+        .with_hint("rekal address_resolver 'linux!*part*' lists symbols by part of their name")
+}
+
+fn no_symbols(module: &str, why: &Absent) -> Error {
+    Error::analysis(format!("symbols of module {module} cannot be read: {why}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Processes found by what they look like, in physical memory: also those no list has any more.
+//!
+//! A `task_struct` lies in the direct map of physical memory, and the leader of a thread group points to itself
+//! (`group_leader`); with the direct map's address known, that is a 64-bit signature of every place where a leader
+//! can stand. Pid, parent, list links and name must be plausible as well.
+//!
+//! An exited process stays until its slab object is used again or its page is given to something else; nothing tells
+//! how many were overwritten. With `init_on_free=1` none stay. Single threads are not looked for.
+
+use memory::{AddressSpace, CHUNK, Piece};
+use object::{Ptr, Read, Target, layout};
+
+use super::Kernel;
+use super::task::Task;
+use crate::notes::Notes;
+
+/// Allocations of at least this alignment: `ARCH_MIN_TASKALIGN` was 16 on x86 before it became a cache line (v4.8).
+const ALIGNMENT: usize = 16;
+/// Largest pid: `PID_MAX_LIMIT` of 64-bit kernels (include/linux/threads.h).
+const PID_MAX: u32 = 4 << 20;
+/// `TASK_COMM_LEN` (include/linux/sched.h).
+const COMM: usize = 16;
+/// Largest `task_struct` believed: 64 KiB; those of distribution kernels have about 10.
+const MAX_SIZE: u64 = 64 << 10;
+
+layout! {
+    struct Released / ReleasedLayout = "task_struct" {
+        sighand: Ptr = "sighand",
+    }
+}
+
+/// How far a process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It runs or waits.
+    Alive,
+    /// It ended, and its parent has not asked for its exit code.
+    Zombie,
+    /// It was released: no list of the kernel has it any more.
+    Dead,
+}
+
+impl Life {
+    /// The stage a task is in. `release_task()` takes `sighand` away from it (`__exit_signal()`, kernel/exit.c); the
+    /// numbers of `exit_state` changed with v3.15.
+    pub fn of(task: &Task<'_>) -> Read<Self> {
+        let Ptr(sighand) = Released::at(task.target(), task.addr()).sighand()?;
+        Ok(match (sighand, task.exit_state()?) {
+            (0, _) => Self::Dead,
+            (_, 0) => Self::Alive,
+            _ => Self::Zombie,
+        })
+    }
+
+    /// The word shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Zombie => "zombie",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Where the fields that are looked at stand, in bytes.
+struct Offsets {
+    size: usize,
+    width: usize,
+    group_leader: usize,
+    real_parent: usize,
+    pid: usize,
+    tgid: usize,
+    comm: usize,
+    tasks: usize,
+    children: usize,
+    /// First address of the kernel's half.
+    kernel_half: u64,
+}
+
+impl Offsets {
+    fn of(target: &Target, page_offset: u64) -> Read<Self> {
+        let field = |name| target.offset_of(Task::STRUCT, name).map(|offset| offset as usize);
+        let size = target.types().struct_size(Task::STRUCT)?;
+        let width = usize::from(target.types().model().pointer_size());
+        Ok(Self {
+            size: size.min(MAX_SIZE) as usize,
+            width,
+            group_leader: field("group_leader")?,
+            real_parent: field("real_parent")?,
+            pid: field("pid")?,
+            tgid: field("tgid")?,
+            comm: field("comm")?,
+            tasks: field("tasks")?,
+            children: field("children")?,
+            kernel_half: if width == 8 { 1 << 63 } else { page_offset },
+        })
+    }
+
+    /// Whether a process stands at `at` of `bytes`, which is at `address` in the direct map.
+    fn fits(&self, bytes: &[u8], at: usize, address: u64) -> bool {
+        let number = |offset: usize, width: usize| {
+            let start = at.checked_add(offset)?;
+            let bytes = bytes.get(start..start.checked_add(width)?)?;
+            Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        };
+        let pointer = |offset| number(offset, self.width);
+        // First what is false nearly everywhere.
+        if pointer(self.group_leader) != Some(address) {
+            return false;
+        }
+        let links = [self.real_parent, self.tasks, self.children].into_iter();
+        let in_kernel = |value: u64| value >= self.kernel_half && value.is_multiple_of(self.width as u64);
+        let pid = number(self.pid, 4);
+        let start = at.saturating_add(self.comm);
+        let comm = bytes.get(start..start.saturating_add(COMM)).unwrap_or_default();
+        pid.is_some_and(|pid| (1..=u64::from(PID_MAX)).contains(&pid))
+            && pid == number(self.tgid, 4)
+            // Any byte may be in a name (prctl(2)), but it always ends.
+            && comm.contains(&0)
+            && links.map(pointer).all(|link| link.is_some_and(in_kernel))
+    }
+}
+
+/// Addresses of the processes found, ascending. What of the image could not be read is noted.
+///
+/// # Errors
+/// What the profile lacks, or why the address of the direct map is not known.
+pub fn scan(notes: &Notes, kernel: &Kernel) -> Read<Vec<u64>> {
+    let page_offset = kernel.page_offset()?;
+    let offsets = Offsets::of(kernel.target(), page_offset)?;
+    let look = |piece: Piece<'_>| -> Vec<u64> {
+        let skip = piece.addr.wrapping_neg() as usize % ALIGNMENT;
+        let places = (skip..piece.own).step_by(ALIGNMENT);
+        let address = |at: usize| page_offset.wrapping_add(piece.addr).wrapping_add(at as u64);
+        places.filter(|at| offsets.fits(piece.bytes, *at, address(*at))).map(address).collect()
+    };
+    let (mut found, gaps) = memory::scan(kernel.physical().as_ref(), CHUNK, offsets.size, look);
+    if let Some((address, fault)) = gaps.first {
+        let missing = gaps.missing;
+        notes.partial(format!(
+            "{missing} bytes could not be searched for processes, first at {address:#x}: {fault}"
+        ));
+    }
+    // The same bytes must be there for the kernel too.
+    found.retain(|address| kernel.space().translate(*address) == Ok(address.wrapping_sub(page_offset)));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

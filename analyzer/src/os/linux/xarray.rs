@@ -1,0 +1,263 @@
+//! XArrays, and the radix trees and IDRs they grew from (include/linux/xarray.h, lib/xarray.c, lib/radix-tree.c).
+//!
+//! ```text
+//! xa_head ─► node (shift 6) ─► node (shift 0) ─► entry        index = slot of each level, 6 bits per level
+//!            slots[0..64]      slots[0..64]
+//! ```
+//! The head and the slots hold 0, an entry, or a pointer to a node, told by its low bits. From v4.20 (Linux commit
+//! 02c02bf12c5d) a node has low bits `10` and internal values below 4096 are marks (`xa_is_node`); before, a node has
+//! bit 0 (`RADIX_TREE_INTERNAL_NODE`, Linux commit 91d9c05ac6c7, v4.7). The shift is kept in each node from v4.7.
+
+use std::collections::HashSet;
+
+use object::walk::End;
+use object::{Absent, Missing, Ptr, Read, Target, layout};
+use profile::Type;
+
+/// Most nodes of one tree that are read: 2^20 full nodes hold 64 million entries.
+const MAX_NODES: usize = 1 << 20;
+/// Most slots of a node: `XA_CHUNK_SIZE` is 64, or 16 with `CONFIG_BASE_SMALL`.
+const MAX_SLOTS: u64 = 64;
+/// Internal entries up to here are no nodes (`xa_is_node`).
+const MAX_INTERNAL: u64 = 4096;
+
+layout! {
+    struct Root / RootLayout = "xarray" {
+        head: Ptr = "xa_head",
+    }
+
+    struct OldRoot / OldRootLayout = "radix_tree_root" {
+        head: Ptr = "rnode",
+    }
+
+    struct Node / NodeLayout = "xa_node" {
+        shift: u8 = "shift",
+    }
+
+    struct OldNode / OldNodeLayout = "radix_tree_node" {
+        shift: u8 = "shift",
+    }
+}
+
+/// The entries of a tree and how the walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entries {
+    /// Index and entry, ascending by index; entries are pointers or, with bit 0 set, values.
+    pub entries: Vec<(u64, u64)>,
+    /// How the walk ended; entries beside a broken node are still found.
+    pub end: End,
+}
+
+/// How nodes of this kernel look.
+struct Shape {
+    node: &'static str,
+    tag_mask: u64,
+    tag: u64,
+    slots_offset: u64,
+    slots: u64,
+}
+
+impl Shape {
+    fn of(target: &Target) -> Result<Self, Missing> {
+        let types = target.types();
+        let (node, tag_mask, tag) = if types.has_field(Node::STRUCT, "slots") {
+            (Node::STRUCT, 3, 2)
+        } else {
+            (OldNode::STRUCT, 3, 1)
+        };
+        let place = types.resolve(node, "slots")?;
+        match place.ty {
+            Type::Array { count: Some(slots), .. }
+                if (1..=MAX_SLOTS).contains(&slots) && slots.is_power_of_two() =>
+            {
+                Ok(Self { node, tag_mask, tag, slots_offset: place.offset, slots })
+            }
+            _ => Err(Missing::Field { structure: node.into(), field: "slots".into() }),
+        }
+    }
+
+    fn node_of(&self, entry: u64) -> Option<u64> {
+        let is_node = entry & self.tag_mask == self.tag && entry > MAX_INTERNAL;
+        is_node.then_some(entry & !self.tag_mask)
+    }
+
+    fn shift_of(&self, target: &Target, node: u64) -> Read<u8> {
+        if self.node == Node::STRUCT {
+            Node::at(target, node).shift()
+        } else {
+            OldNode::at(target, node).shift()
+        }
+    }
+}
+
+/// The entries of the `xarray` (or `radix_tree_root`, before v4.20) at `root`.
+///
+/// # Errors
+/// What the profile lacks, or why the head cannot be read. Damage below the head is in the end state.
+pub fn entries(target: &Target, root: u64) -> Read<Entries> {
+    let shape = Shape::of(target)?;
+    let Ptr(head) = match Root::at(target, root).head() {
+        Err(Absent::NoProfile(_)) => OldRoot::at(target, root).head()?,
+        head => head?,
+    };
+    let mut walk = Walk { target, shape, seen: HashSet::new(), entries: Vec::new(), end: End::Complete };
+    walk.slot(head, 0, 64);
+    walk.entries.sort_unstable();
+    Ok(Entries { entries: walk.entries, end: walk.end })
+}
+
+struct Walk<'t> {
+    target: &'t Target,
+    shape: Shape,
+    seen: HashSet<u64>,
+    entries: Vec<(u64, u64)>,
+    end: End,
+}
+
+impl Walk<'_> {
+    /// Takes what a slot holds. `above` is the shift of the node the slot is in: those below have a smaller one, so the
+    /// recursion is at most 64 deep whatever the image says.
+    fn slot(&mut self, entry: u64, index: u64, above: u8) {
+        let Some(node) = self.shape.node_of(entry) else {
+            // Other internal entries: siblings, retries, reserved slots.
+            if entry != 0 && entry & self.shape.tag_mask != self.shape.tag {
+                self.entries.push((index, entry));
+            }
+            return;
+        };
+        if self.seen.len() >= MAX_NODES {
+            self.stop(End::Truncated { limit: MAX_NODES });
+            return;
+        }
+        if !self.seen.insert(node) {
+            self.stop(End::Cycle { node });
+            return;
+        }
+        let shift = match self.shape.shift_of(self.target, node) {
+            Ok(shift) if shift < above => shift,
+            Ok(_) => {
+                let why = Absent::Malformed("node of a tree with a shift not below its parent's");
+                return self.stop(End::Broken { node, why, recovered: 0 });
+            }
+            Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
+        };
+        let width = u64::from(self.target.types().model().pointer_size());
+        let first = node.wrapping_add(self.shape.slots_offset);
+        let bytes =
+            match self.target.read_bytes(first, self.shape.slots.wrapping_mul(width), 8 * MAX_SLOTS as usize)
+            {
+                Ok(bytes) => bytes,
+                Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
+            };
+        for (slot, bytes) in (0u64..).zip(bytes.chunks_exact(width as usize)) {
+            let entry = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+            let below = slot.checked_shl(u32::from(shift)).unwrap_or(0);
+            self.slot(entry, index.wrapping_add(below), shift);
+        }
+    }
+
+    /// Keeps the first reason.
+    fn stop(&mut self, end: End) {
+        if self.end == End::Complete {
+            self.end = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use memory::FileSpace;
+    use object::{DataModel, Types};
+    use profile::Profile;
+
+    use super::*;
+
+    /// Memory of 64-bit words, and a kernel whose nodes have 16 slots at offset 8.
+    struct Memory(Vec<u8>);
+
+    impl Memory {
+        fn word(&mut self, addr: usize, value: u64) -> &mut Self {
+            self.0[addr..addr + 8].copy_from_slice(&value.to_le_bytes());
+            self
+        }
+
+        fn target(&self, structs: &str) -> Target {
+            let text = format!(r#"{{"$METADATA": {{"ProfileClass": "Linux64"}}, "$STRUCTS": {structs}}}"#);
+            let profile = Profile::parse_text(text).expect("profile");
+            let types = Types::new(Arc::new(profile), DataModel::Lp64, &[]);
+            Target::new(Arc::new(types), Arc::new(FileSpace::from_vec(self.0.clone())), 0, u64::MAX)
+        }
+    }
+
+    const XARRAY: &str = r#"{
+        "xarray": [16, {"xa_head": [8, ["Pointer", {"target": "Void"}]]}],
+        "xa_node": [136, {"shift": [0, ["unsigned char"]],
+                          "slots": [8, ["Array", {"count": 16, "target": "Pointer"}]]}]}"#;
+    const RADIX: &str = r#"{
+        "radix_tree_root": [16, {"rnode": [8, ["Pointer", {"target": "Void"}]]}],
+        "radix_tree_node": [136, {"shift": [0, ["unsigned char"]],
+                                  "slots": [8, ["Array", {"count": 16, "target": "Pointer"}]]}]}"#;
+
+    /// A root at 0, a node with shift 4 at 0x2000 and below it two with shift 0.
+    fn tree(tag: u64) -> Memory {
+        let mut memory = Memory(vec![0; 0x6000]);
+        memory.word(8, 0x2000 | tag);
+        memory.word(0x2000, 4).word(0x2008, 0x3000 | tag).word(0x2018, 0x4000 | tag);
+        memory.word(0x3008 + 8, 0xffff_8880_0000_1000).word(0x3008 + 15 * 8, 0xffff_8880_0000_2000);
+        memory.word(0x4008, 0xffff_8880_0000_3000);
+        memory
+    }
+
+    const EXPECTED: [(u64, u64); 3] =
+        [(1, 0xffff_8880_0000_1000), (15, 0xffff_8880_0000_2000), (32, 0xffff_8880_0000_3000)];
+
+    #[test]
+    fn entries_come_with_their_index_in_both_shapes() {
+        for (structs, tag) in [(XARRAY, 2), (RADIX, 1)] {
+            let found = entries(&tree(tag).target(structs), 0).expect("tree");
+            assert_eq!((found.entries.as_slice(), found.end), (&EXPECTED[..], End::Complete));
+        }
+    }
+
+    #[test]
+    fn an_empty_tree_and_one_with_a_single_entry_have_no_nodes() {
+        let mut memory = Memory(vec![0; 0x1000]);
+        let empty = entries(&memory.target(XARRAY), 0).expect("tree");
+        assert_eq!((empty.entries.len(), empty.end), (0, End::Complete));
+        memory.word(8, 0xffff_8880_0000_1000);
+        assert_eq!(entries(&memory.target(XARRAY), 0).expect("tree").entries, [(0, 0xffff_8880_0000_1000)]);
+    }
+
+    #[test]
+    fn internal_entries_are_no_entries() {
+        let mut memory = tree(2);
+        memory.word(0x4010, 0x402).word(0x4018, 0x41).word(0x4020, 1026);
+        let found = entries(&memory.target(XARRAY), 0).expect("tree").entries;
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[3], (34, 0x41), "a value entry has bit 0 set");
+    }
+
+    #[test]
+    fn loops_and_nodes_that_do_not_shrink_end_the_branch_only() {
+        let mut memory = tree(2);
+        memory.word(0x2010, 0x2002);
+        let found = entries(&memory.target(XARRAY), 0).expect("tree");
+        assert_eq!((found.entries.as_slice(), found.end), (&EXPECTED[..], End::Cycle { node: 0x2000 }));
+        let mut memory = tree(2);
+        memory.word(0x3000, 4);
+        let found = entries(&memory.target(XARRAY), 0).expect("tree");
+        assert_eq!(found.entries, EXPECTED[2..]);
+        assert!(matches!(found.end, End::Broken { node: 0x3000, .. }));
+    }
+
+    #[test]
+    fn an_unreadable_node_is_reported() {
+        let mut memory = tree(2);
+        memory.word(0x2010, 0x9_0002);
+        let found = entries(&memory.target(XARRAY), 0).expect("tree");
+        assert_eq!(found.entries, EXPECTED);
+        assert!(matches!(found.end, End::Broken { node: 0x9_0000, .. }));
+    }
+}

@@ -1,0 +1,77 @@
+//! `address_resolver`: addresses of symbols, and symbols of addresses.
+//!
+//! Symbols of the kernel are those of the profile, those of modules are read from memory. Truth: `/proc/kallsyms`.
+
+use crate::os::linux::expression::{Base, Expression, has_wildcards};
+use crate::os::linux::resolver::{Resolver, ResolverFact};
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct AddressResolver;
+
+/// Options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Symbols, patterns or addresses: [*](0xADDRESS|module!symbol|symbol)[+OFFSET], linux!tcp_*; the kernel is the
+    /// module linux
+    #[arg(value_name = "SYMBOL", required = true)]
+    pub symbol: Vec<String>,
+}
+
+row! {
+    pub struct Row {
+        /// The symbol asked for, or found at the address.
+        symbol as "Symbol": Read<String>,
+        /// Its address. Absolute and per-CPU symbols have values that are no addresses.
+        offset as "Offset": Address,
+    }
+}
+
+impl Plugin for AddressResolver {
+    const NAME: &'static str = "address_resolver";
+    const SUMMARY: &'static str = "Look up symbols and addresses";
+    const ACTIVE: Active = Active::Linux;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let resolver = session.fact::<ResolverFact>()?;
+        for text in &args.symbol {
+            let expression = Expression::parse(text);
+            match expression.as_ref().map(|expression| expression.base) {
+                Ok(Base::Name { symbol, module })
+                    if has_wildcards(symbol) || module.is_some_and(has_wildcards) =>
+                {
+                    let found = resolver.search(text)?;
+                    if found.is_empty() {
+                        session.notes.info(format!("no symbol matches: {text}"));
+                    }
+                    for (name, address) in found {
+                        out.push(Row { symbol: Ok(name), offset: Address(address) })?;
+                    }
+                }
+                Ok(Base::Address(_)) => {
+                    let address = resolver.resolve(text)?;
+                    for symbol in names(&resolver, address) {
+                        out.push(Row { symbol, offset: Address(address) })?;
+                    }
+                }
+                Ok(Base::Name { .. }) | Err(_) => {
+                    let address = resolver.resolve(text)?;
+                    out.push(Row { symbol: Ok(text.clone()), offset: Address(address) })?;
+                }
+            }
+        }
+        resolver.report(&session.notes);
+        Ok(())
+    }
+}
+
+/// All names of an address, or one absent name.
+fn names(resolver: &Resolver, address: u64) -> Vec<Read<String>> {
+    let names = resolver.names(address);
+    if names.is_empty() {
+        return vec![Err(Absent::NotApplicable("in neither the kernel image nor a module"))];
+    }
+    names.into_iter().map(Ok).collect()
+}
