@@ -66,6 +66,7 @@
 
 /* Network. */
 #include <linux/if_arp.h>
+#include <linux/if_packet.h>
 #include <linux/inetdevice.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
@@ -267,5 +268,111 @@ struct printk_ringbuffer {
 	atomic_long_t fail;
 };
 #endif /* printk_ringbuffer */
+
+/*
+ * net/netlink/af_netlink.h and net/packet/internal.h. Stable releases moved their members, so they are declared only for
+ * the releases they were compared with.
+ */
+#define IN_RELEASE(a, b, c) \
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(a, b, c) && LINUX_VERSION_CODE < KERNEL_VERSION(a, (b) + 1, 0))
+#if IN_RELEASE(5, 10, 250) || IN_RELEASE(6, 1, 190) || IN_RELEASE(6, 12, 110)
+struct netlink_table {
+	struct rhashtable hash;
+	struct hlist_head mc_list;
+	struct listeners __rcu *listeners;
+	unsigned int flags;
+	unsigned int groups;
+	struct mutex *cb_mutex;
+	struct module *module;
+	int (*bind)(struct net *net, int group);
+	void (*unbind)(struct net *net, int group);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	void (*release)(struct sock *sk, unsigned long *groups);
+#else
+	bool (*compare)(struct net *net, struct sock *sock);
+#endif
+	int registered;
+};
+
+struct netlink_sock {
+	struct sock sk;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)
+	unsigned long flags;
+#endif
+	u32 portid;
+	u32 dst_portid;
+	u32 dst_group;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+	u32 flags;
+#endif
+	u32 subscriptions;
+	u32 ngroups;
+	unsigned long *groups;
+	unsigned long state;
+	size_t max_recvmsg_len;
+	wait_queue_head_t wait;
+	bool bound;
+	bool cb_running;
+	int dump_done_errno;
+	struct netlink_callback cb;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	struct mutex nl_cb_mutex;
+#else
+	struct mutex *cb_mutex;
+	struct mutex cb_def_mutex;
+#endif
+	void (*netlink_rcv)(struct sk_buff *skb);
+	int (*netlink_bind)(struct net *net, int group);
+	void (*netlink_unbind)(struct net *net, int group);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	void (*netlink_release)(struct sock *sk, unsigned long *groups);
+#endif
+	struct module *module;
+	struct rhash_head node;
+	struct rcu_head rcu;
+};
+
+struct packet_ring_buffer {
+	struct pgv *pg_vec;
+	unsigned int head;
+	unsigned int frames_per_block;
+	unsigned int frame_size;
+	unsigned int frame_max;
+	unsigned int pg_vec_order;
+	unsigned int pg_vec_pages;
+	unsigned int pg_vec_len;
+	unsigned int __percpu *pending_refcnt;
+	union {
+		unsigned long *rx_owner_map;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)
+		u64 prb_bdqc[20]; /* struct tpacket_kbdq_core, of which nothing is needed */
+#else
+		u64 prb_bdqc[19];
+#endif
+	};
+};
+
+struct packet_sock { /* up to the last member that is needed */
+	struct sock sk;
+	struct packet_fanout *fanout;
+	union tpacket_stats_u stats;
+	struct packet_ring_buffer rx_ring;
+	struct packet_ring_buffer tx_ring;
+	int copy_thresh;
+	spinlock_t bind_lock;
+	struct mutex pg_vec_lock;
+	unsigned long flags;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+	unsigned int running;
+	unsigned int has_vnet_hdr : 1, tp_loss : 1, tp_tx_has_off : 1;
+	int pressure;
+#endif
+	int ifindex;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	u8 vnet_hdr_sz;
+#endif
+	__be16 num;
+};
+#endif /* netlink_sock, packet_sock */
 
 MODULE_LICENSE("GPL");
