@@ -7,6 +7,7 @@
 //! The format is that of Rekall's profile repository (`v1.0`): one JSON object whose keys start with `$`.
 
 mod document;
+pub mod isf;
 mod model;
 pub mod names;
 mod read;

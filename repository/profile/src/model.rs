@@ -76,11 +76,9 @@ impl DataModel {
             "char" => return native(1, Char),
             "bool" | "_Bool" => return native(1, Bool),
             "address" => return native(self.pointer_size(), Unsigned),
-            // The last four are names of Windows symbol tables.
+            // f32, f64, wchar and HRESULT are names of Windows symbol tables.
             "float" | "f32" => return native(4, Float),
             "double" | "f64" => return native(8, Float),
-            "wchar" => return native(2, Unsigned),
-            "HRESULT" => return native(4, Unsigned),
             "long double" => return native(16, Float),
             "__int128" => return native(16, Signed),
             "__int128 unsigned" | "unsigned __int128" => return native(16, Unsigned),
@@ -89,8 +87,8 @@ impl DataModel {
             "int32_t" => return native(4, Signed),
             "int64_t" => return native(8, Signed),
             "byte" | "uint8_t" => return native(1, Unsigned),
-            "uint16_t" => return native(2, Unsigned),
-            "uint32_t" => return native(4, Unsigned),
+            "uint16_t" | "wchar" => return native(2, Unsigned),
+            "uint32_t" | "HRESULT" => return native(4, Unsigned),
             "uint64_t" => return native(8, Unsigned),
             _ => {}
         }
