@@ -3,8 +3,9 @@
 //! Joins the open files of processes with the kernel's tables of sockets (TCP, UDP, raw, ICMP, Unix, netlink, packet),
 //! over all network namespaces; a socket found both ways is one socket. It has a row for each descriptor that holds
 //! it, or one without process where none does: sockets in TIME_WAIT, orphaned, half-open, in flight between
-//! processes, or of the kernel. Columns that a family has not are absent. Sockets of other families (vsock, alg, ...)
-//! and of protocols in modules (SCTP, DCCP) are found through processes only.
+//! processes, or of the kernel. Columns that a family has not are absent. `hashed` tells whether a table has it: a
+//! socket that is not bound is in none, nor are those of other families (vsock, alg, ...) and of protocols in modules
+//! (SCTP, DCCP), which are found through processes only.
 //! Truth: `/proc/PID/net/*` and `/proc/PID/fd` of real guests.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use object::Ptr;
 use object::walk::End;
 
 use crate::os::linux::file::files_of;
-use crate::os::linux::net::socket::{Entry, Held, Holder, sock_of, sockets};
+use crate::os::linux::net::socket::{Found, Holder, sock_of, sockets};
 use crate::os::linux::{Kernel, KernelFact, processes, task};
 use crate::plugin::prelude::*;
 
@@ -56,6 +57,8 @@ row! {
         ifindex: Read<i32>,
         /// Inode number of its network namespace.
         net_ns: Read<u32>,
+        /// Whether it is in the kernel's tables, and so in /proc/net; a connected or listening socket that is not was hidden.
+        hashed: bool,
         /// Address of the kernel's structure.
         sock: Address,
     }
@@ -71,12 +74,12 @@ impl Plugin for Netstat {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let held = held(session, &kernel)?;
-        for Held { entry, holders } in sockets(&session.notes, kernel.target(), held)? {
-            if holders.is_empty() {
-                out.push(row(&entry, None))?;
+        for found in sockets(&session.notes, kernel.target(), held)? {
+            if found.holders.is_empty() {
+                out.push(row(&found, None))?;
             }
-            for holder in &holders {
-                out.push(row(&entry, Some(holder)))?;
+            for holder in &found.holders {
+                out.push(row(&found, Some(holder)))?;
             }
         }
         Ok(())
@@ -115,9 +118,9 @@ fn held(session: &Session, kernel: &Kernel) -> Result<BTreeMap<u64, Vec<Holder>>
     Ok(held)
 }
 
-fn row(entry: &Entry, holder: Option<&Holder>) -> Row {
+fn row(found: &Found, holder: Option<&Holder>) -> Row {
     let nobody = || Absent::NotApplicable("no process has it open");
-    let entry = entry.clone();
+    let entry = found.entry.clone();
     Row {
         proto: entry.proto,
         local: entry.local.map(|ip| ip.to_string()),
@@ -136,6 +139,7 @@ fn row(entry: &Entry, holder: Option<&Holder>) -> Row {
         path: entry.path,
         ifindex: entry.device,
         net_ns: entry.net_ns,
+        hashed: found.tabled,
         sock: Address(entry.addr),
     }
 }

@@ -106,12 +106,14 @@ pub struct Entry {
     pub net_ns: Read<u32>,
 }
 
-/// A socket and the descriptors that hold it, sorted; none where no process does.
+/// A socket and how it was found.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct Found {
     /// The socket.
     pub entry: Entry,
-    /// Who holds it.
+    /// Whether it is in a table of the kernel.
+    pub tabled: bool,
+    /// The descriptors that hold it, sorted; none where no process does.
     pub holders: Vec<Holder>,
 }
 
@@ -122,21 +124,25 @@ pub fn sock_of(target: &Target, socket: u64) -> Read<u64> {
 
 /// All sockets: the held ones and those in the kernel's tables, each once, sorted by namespace, protocol, local port
 /// and address.
-pub fn sockets(notes: &Notes, target: &Target, held: BTreeMap<u64, Vec<Holder>>) -> Result<Vec<Held>, Error> {
+pub fn sockets(
+    notes: &Notes,
+    target: &Target,
+    held: BTreeMap<u64, Vec<Holder>>,
+) -> Result<Vec<Found>, Error> {
     let namespaces = namespaces(notes, target)?;
-    let mut found = tabled(notes, target, &namespaces);
-    found.extend(held.keys());
+    let tabled = tabled(notes, target, &namespaces);
+    let all: BTreeSet<u64> = tabled.iter().chain(held.keys()).copied().collect();
     let mut held = held;
-    let mut sockets: Vec<Held> = found
+    let mut sockets: Vec<Found> = all
         .into_iter()
         .map(|addr| {
             let mut holders = held.remove(&addr).unwrap_or_default();
             holders.sort_by_cached_key(|holder| (holder.pid.clone().unwrap_or(i32::MAX), holder.fd));
-            Held { entry: entry(target, addr), holders }
+            Found { entry: entry(target, addr), tabled: tabled.contains(&addr), holders }
         })
         .collect();
-    sockets.sort_by_cached_key(|held| {
-        let Entry { net_ns, proto, local_port, addr, .. } = &held.entry;
+    sockets.sort_by_cached_key(|found| {
+        let Entry { net_ns, proto, local_port, addr, .. } = &found.entry;
         let unknown = u32::MAX;
         let proto = proto.clone().unwrap_or_default();
         (net_ns.clone().unwrap_or(unknown), proto, local_port.clone().unwrap_or(unknown), *addr)
