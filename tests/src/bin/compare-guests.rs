@@ -1,0 +1,131 @@
+//! Compares `rekal` with the truth of every guest in the lab, in every format, and prints counts and differences.
+//!
+//! Besides, for the first dump of each kernel: profiles from `vmlinux`, BTF and the module zip must give the same rows,
+//! and so must one thread and many. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
+
+#![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use rekal_tests::checks;
+use rekal_tests::lab::{Guest, Lab, ProfileSource};
+use rekal_tests::rekal::Rekal;
+use rekal_tests::table::Comparison;
+
+/// Differences of one comparison that are printed; the rest is counted.
+const SHOWN: usize = 40;
+
+/// Compare rekal with the truth of the guests in the lab
+#[derive(Debug, Parser)]
+struct Options {
+    /// The lab folder [default: $GUEST_LAB, else rekal-guest-lab in the cache directory]
+    #[arg(long, value_name = "DIR")]
+    lab: Option<PathBuf>,
+    /// Only guests whose name starts with this, e.g. 6.1 or 6.12-kaslr
+    #[arg(long, value_name = "NAME", default_value = "")]
+    guest: String,
+    /// Only dumps whose file name starts with this, e.g. mem.kdump
+    #[arg(long, value_name = "FILE", default_value = "")]
+    dump: String,
+    /// Only this command
+    #[arg(long, value_name = "NAME")]
+    command: Option<String>,
+    /// The program [default: rekal beside this one]
+    #[arg(long, value_name = "FILE")]
+    rekal: Option<PathBuf>,
+}
+
+/// Counts, for the last line.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn add(&mut self, what: &str, outcome: Result<Comparison>) {
+        let outcome = outcome.unwrap_or_else(|error| Comparison {
+            differences: vec![format!("{error:#}")],
+            ..Comparison::default()
+        });
+        let Comparison { rows, cells, differences } = outcome;
+        if differences.is_empty() {
+            self.passed += 1;
+            println!("ok    {what}: {rows} rows, {cells} cells");
+            return;
+        }
+        self.failed += 1;
+        println!("FAIL  {what}: {rows} rows, {cells} cells, {} differences", differences.len());
+        for difference in differences.iter().take(SHOWN) {
+            println!("        {difference}");
+        }
+        if differences.len() > SHOWN {
+            println!("        and {} more", differences.len() - SHOWN);
+        }
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
+    let program = match &options.rekal {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
+    };
+    let profiles = tempfile::tempdir()?;
+    let commands: Vec<&str> =
+        checks::names().filter(|name| options.command.as_deref().is_none_or(|only| only == *name)).collect();
+    let mut tally = Tally::default();
+    for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
+        let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles.path()) {
+            Ok(repository) => repository,
+            Err(error) => {
+                tally.add(&guest.name, Err(error));
+                continue;
+            }
+        };
+        let truth = guest.truth()?;
+        for image in guest.dumps()? {
+            let file = image.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if !file.starts_with(&options.dump) {
+                continue;
+            }
+            let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
+            for command in &commands {
+                tally
+                    .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));
+            }
+        }
+        if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&options.dump) {
+            for command in &commands {
+                let what =
+                    format!("{} {command}: same rows from every profile and number of threads", guest.name);
+                tally.add(&what, same_rows(&lab, &program, guest, command, profiles.path()));
+            }
+        }
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a command with each profile, and with one and two threads, and compares the output byte by byte.
+fn same_rows(lab: &Lab, program: &Path, guest: &Guest, command: &str, profiles: &Path) -> Result<Comparison> {
+    let mut outcome = Comparison::default();
+    let mut first: Option<Vec<u8>> = None;
+    for source in ProfileSource::ALL {
+        let repository = lab.repository(program, guest, source, profiles)?;
+        let rekal =
+            Rekal { program: program.to_path_buf(), image: guest.raw(), repository: Some(repository) };
+        for threads in ["1", "2"] {
+            let output = rekal.run_with(&[command], &[("RAYON_NUM_THREADS", threads)])?;
+            outcome.rows += output.rows.len();
+            if first.get_or_insert_with(|| output.bytes.clone()) != &output.bytes {
+                outcome.differences.push(format!("other output: profile from {source:?}, {threads} threads"));
+            }
+        }
+    }
+    Ok(outcome)
+}

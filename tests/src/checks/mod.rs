@@ -1,0 +1,62 @@
+//! One check per command: the records that the truth calls for, and those that `rekal` gave.
+
+mod files;
+mod kernel;
+mod network;
+mod processes;
+
+use anyhow::{Context as _, Result};
+
+use crate::rekal::{Rekal, Row};
+use crate::table::{Comparison, Record};
+use crate::truth::Truth;
+
+/// Compares the rows of one command.
+type Compare = fn(&Truth, &[Row]) -> Result<(Vec<Record>, Vec<Record>)>;
+
+/// Every command that is compared with the truth.
+const CHECKS: &[(&str, Compare)] = &[
+    ("arp", network::arp),
+    ("banner", kernel::banner),
+    ("cpuinfo", kernel::cpuinfo),
+    ("dmesg", kernel::dmesg),
+    ("hostname", kernel::hostname),
+    ("ifconfig", network::ifconfig),
+    ("iomem", kernel::iomem),
+    ("lsmod", kernel::lsmod),
+    ("lsof", files::lsof),
+    ("maps", files::maps),
+    ("mount", files::mount),
+    ("netstat", network::netstat),
+    ("psaux", processes::psaux),
+    ("pslist", processes::pslist),
+    ("pstree", processes::pstree),
+    ("psxview", processes::psxview),
+];
+
+/// Names of the commands that are compared.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|(name, _)| *name)
+}
+
+/// Runs a command on an image and compares its rows. A run that calls itself incomplete differs from the truth too.
+pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
+    let (_, compare) = CHECKS.iter().find(|(check, _)| *check == name).context("no such check")?;
+    let output = rekal.run(&[name])?;
+    let (wanted, found) = compare(truth, &output.rows)?;
+    let mut outcome = Comparison::of(wanted, found);
+    if outcome.rows == 0 {
+        outcome.differences.push("the truth has no row: nothing was compared".to_owned());
+    }
+    if !output.complete {
+        outcome
+            .differences
+            .push(format!("the run was not complete: {}", serde_json::Value::from(output.notes)));
+    }
+    Ok(outcome)
+}
+
+/// An address as the program writes it.
+fn hex(address: u64) -> String {
+    format!("{address:#x}")
+}

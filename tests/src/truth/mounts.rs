@@ -1,0 +1,97 @@
+//! `/proc/PID/mountinfo`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use super::{Truth, unescape};
+
+/// A mount, a line of `mountinfo` (proc(5)).
+#[derive(Debug, Clone)]
+pub struct Mount {
+    /// Inode number of the mount namespace.
+    pub namespace: u64,
+    /// Number of the mount.
+    pub id: u32,
+    /// Number of the mount it stands on.
+    pub parent: u32,
+    /// Major and minor device number.
+    pub device: (u32, u32),
+    /// The mounted directory of the file system.
+    pub root: String,
+    /// Where it is mounted.
+    pub mount_point: String,
+    /// Options of the mount.
+    pub options: String,
+    /// Propagation: `shared:1 master:2`; empty for private.
+    pub propagation: String,
+    /// Type of the file system.
+    pub fs_type: String,
+    /// What was mounted.
+    pub source: String,
+    /// Options of the file system that every file system has (`rw`, `sync`, ...); its own ones are left out.
+    pub super_options: String,
+}
+
+/// Options that `show_sb_opts()` in fs/proc_namespace.c prints, besides `ro` and `rw`.
+const GENERAL: [&str; 6] = ["ro", "rw", "sync", "dirsync", "mand", "lazytime"];
+
+impl Truth {
+    /// The mounts of every mount namespace, as its first process sees them.
+    pub fn mounts(&self) -> Result<Vec<Mount>> {
+        let mut first: BTreeMap<u64, u32> = BTreeMap::new();
+        for process in self.processes()? {
+            if let Some(namespace) = self.namespace(process.pid, "mnt") {
+                first.entry(namespace).or_insert(process.pid);
+            }
+        }
+        let mut all = Vec::new();
+        for (namespace, pid) in first {
+            for line in self.text(&format!("proc/{pid}/mountinfo"))?.lines() {
+                all.push(mount(namespace, line).with_context(|| format!("bad line: {line}"))?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn mount(namespace: u64, line: &str) -> Option<Mount> {
+    let (head, tail) = line.split_once(" - ")?;
+    let mut head = head.split(' ');
+    let mut tail = tail.split(' ');
+    let id = head.next()?.parse().ok()?;
+    let parent = head.next()?.parse().ok()?;
+    let (major, minor) = head.next()?.split_once(':')?;
+    Some(Mount {
+        namespace,
+        id,
+        parent,
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root: unescape(head.next()?),
+        mount_point: unescape(head.next()?),
+        options: head.next()?.to_owned(),
+        propagation: head.collect::<Vec<_>>().join(" "),
+        fs_type: tail.next()?.to_owned(),
+        source: unescape(tail.next()?),
+        super_options: tail
+            .next()?
+            .split(',')
+            .filter(|option| GENERAL.contains(option))
+            .collect::<Vec<_>>()
+            .join(","),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_taken_apart() {
+        let line = r"34 1 0:28 / /mnt/odd\040name rw,relatime shared:1 master:2 - tmpfs gt\040odd rw,size=64k,inode64";
+        let mount = mount(7, line).unwrap();
+        assert_eq!((mount.id, mount.parent, mount.device), (34, 1, (0, 28)));
+        assert_eq!((mount.mount_point.as_str(), mount.source.as_str()), ("/mnt/odd name", "gt odd"));
+        assert_eq!((mount.propagation.as_str(), mount.super_options.as_str()), ("shared:1 master:2", "rw"));
+    }
+}
