@@ -1,5 +1,7 @@
 //! The server on the loopback: the requests original clients make, literally, and rekal's own search path.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

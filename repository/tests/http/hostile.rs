@@ -102,16 +102,16 @@ fn a_bomb_costs_no_more_than_the_limit() {
     server.serve(FIXTURE, Page::Bare(profile::gzip(&vec![b' '; 50 << 20])));
     let limits = Limits { max_text: 1 << 20, max_body: 1 << 20, ..quick() };
     let config = Config { entries: vec![server.base()], limits, ..Config::default() };
-    let error = Session::with(config.clone()).path.load("Linux/fixture").expect_err("a bomb");
+    let error = Session::with(&config).path.load("Linux/fixture").expect_err("a bomb");
     assert!(matches!(last(&error), Answer::Damaged(reason) if reason.contains("limit")), "{error:?}");
     // The same as the body itself.
     server.serve(FIXTURE, Page::Bare(vec![b' '; 50 << 20]));
-    let error = Session::with(config.clone()).path.load("Linux/fixture").expect_err("a large body");
+    let error = Session::with(&config).path.load("Linux/fixture").expect_err("a large body");
     assert!(matches!(last(&error), Answer::Damaged(reason) if reason.contains("limit")), "{error:?}");
     // And as the inventory.
     server.serve(INVENTORY, Page::Bare(profile::gzip(&vec![b' '; 50 << 20])));
     let limits = Limits { max_inventory: 1 << 20, ..limits };
-    let error = Session::with(Config { limits, ..config }).path.load("Linux/fixture").expect_err("a bomb");
+    let error = Session::with(&Config { limits, ..config }).path.load("Linux/fixture").expect_err("a bomb");
     assert!(matches!(last(&error), Answer::Refused(reason) if reason.contains("limit")), "{error:?}");
 }
 

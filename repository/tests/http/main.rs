@@ -2,6 +2,8 @@
 //!
 //! The sequences in [`wire`] are those that original Rekall clients were recorded to make.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+
 mod hostile;
 mod server;
 mod wire;
@@ -45,7 +47,7 @@ struct Session {
 
 impl Session {
     fn new(base: &str, cache: Option<&Path>) -> Self {
-        Self::with(Config {
+        Self::with(&Config {
             entries: vec![base.to_owned()],
             cache_dir: cache.map(Path::to_owned),
             limits: quick(),
@@ -53,10 +55,10 @@ impl Session {
         })
     }
 
-    fn with(config: Config) -> Self {
+    fn with(config: &Config) -> Self {
         let announced = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&announced);
-        let path = SearchPath::open(&config).expect("a search path");
+        let path = SearchPath::open(config).expect("a search path");
         let path = path.on_network(move |url| log.lock().expect("a lock").push(url.to_owned()));
         Self { path, announced }
     }

@@ -211,7 +211,7 @@ fn offline_opens_no_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     listener.set_nonblocking(true).expect("a non-blocking socket");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
-    let session = Session::with(Config { entries: vec![base], offline: true, ..Config::default() });
+    let session = Session::with(&Config { entries: vec![base], offline: true, ..Config::default() });
     let error = session.path.load("Linux/fixture").expect_err("nothing cached");
     assert_eq!(error.trace[1].answer, Answer::Offline);
     let evidence = LinuxEvidence { release: Some("6.1.0-56".to_owned()), ..LinuxEvidence::default() };
@@ -231,7 +231,7 @@ fn offline_answers_from_the_cache() {
     Session::new(&base, Some(cache.path())).path.load("Linux/fixture").expect("fetched");
     server.requests();
     let cache_dir = Some(cache.path().to_owned());
-    let session = Session::with(Config { entries: vec![base], cache_dir, offline: true, limits: quick() });
+    let session = Session::with(&Config { entries: vec![base], cache_dir, offline: true, limits: quick() });
     session.path.load("Linux/fixture").expect("from the cache");
     assert_eq!(server.requests(), [""; 0]);
 }
