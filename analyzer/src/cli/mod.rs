@@ -16,6 +16,9 @@ mod report;
 mod run;
 pub mod settings;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;

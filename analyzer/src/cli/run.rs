@@ -44,7 +44,8 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
         _ => None,
     };
     if output.limited {
-        let text = format!("stopped after {} rows, as --limit says", output.rows);
+        let rows = if output.rows == 1 { "row" } else { "rows" };
+        let text = format!("stopped after {} {rows}, as --limit says", output.rows);
         notes.push(Note { severity: Severity::Info, text });
     }
     if let Some(error) = &failure {

@@ -11,6 +11,7 @@ use profile::Document;
 use profile::names::{BuildId, ProfileName};
 use profile_gen::{FitnessReport, LinuxOptions, convert_linux};
 
+use crate::error::ErrorKind;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -81,8 +82,11 @@ impl Plugin for ConvertProfile {
         for warning in &report.warnings {
             session.notes.info(warning.clone());
         }
-        describe(document, report, out)?;
+        let mut rows = describe(document, report);
         if !report.usable {
+            // The failure counts, even where nobody reads the rows to their end.
+            let shown = rows.into_iter().try_for_each(|row| out.push(row));
+            shown.or_else(|error| if error.kind() == ErrorKind::Stopped { Ok(()) } else { Err(error) })?;
             return Err(Error::analysis("the profile would be of no use and is not written").with_hint(
                 "the rows named `missing` say what the source lacks; use the kernel's vmlinux or BTF",
             ));
@@ -94,14 +98,15 @@ impl Plugin for ConvertProfile {
             file.write_all(&bytes).map_err(Error::output)?;
             let path = file.path().display().to_string();
             file.commit()?;
-            out.push(row("written", None, path))?;
+            rows.push(row("written", None, path));
         }
         if let Some(directory) = &args.repository {
             for path in store(session, directory, document)? {
-                out.push(row("written", None, path.display().to_string()))?;
+                rows.push(row("written", None, path.display().to_string()));
             }
         }
-        Ok(())
+        // Shown only when everything is written: a reader who has seen enough rows must not stop the work.
+        rows.into_iter().try_for_each(|row| out.push(row))
     }
 }
 
@@ -109,25 +114,26 @@ fn row(item: &'static str, count: Option<usize>, comment: impl Into<String>) -> 
     Row { item, count: count.map(|count| count as u64), comment: comment.into() }
 }
 
-/// Emits the fitness report.
-fn describe(document: &Document, report: &FitnessReport, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+/// The fitness report.
+fn describe(document: &Document, report: &FitnessReport) -> Vec<Row> {
+    let mut rows = Vec::new();
     for (item, key) in [("release", "Release"), ("build-id", "BuildID"), ("banner", "Banner")] {
         if let Some(text) = metadata(document, key) {
-            out.push(row(item, None, text))?;
+            rows.push(row(item, None, text));
         }
     }
-    out.push(row("content", None, format!("sha256 {}", document.content_hash())))?;
-    out.push(row("types", Some(report.types), "structs and unions"))?;
-    out.push(row("enums", Some(report.enums), "enumerations"))?;
-    out.push(row("symbols", Some(report.symbols), "symbols with addresses"))?;
+    rows.push(row("content", None, format!("sha256 {}", document.content_hash())));
+    rows.push(row("types", Some(report.types), "structs and unions"));
+    rows.push(row("enums", Some(report.enums), "enumerations"));
+    rows.push(row("symbols", Some(report.symbols), "symbols with addresses"));
     let ambiguous = "names of several layouts; the rarer ones are called name@1, name@2, ...";
-    out.push(row("ambiguous", Some(report.ambiguous_names), ambiguous))?;
+    rows.push(row("ambiguous", Some(report.ambiguous_names), ambiguous));
     for missing in &report.missing {
         let commands = missing.plugins.join(", ");
         let comment = format!("{} lacks {}; needed by {commands}", missing.need, missing.items.join(", "));
-        out.push(row("missing", Some(missing.items.len()), comment))?;
+        rows.push(row("missing", Some(missing.items.len()), comment));
     }
-    Ok(())
+    rows
 }
 
 /// Stores the document in a repository under its names; returns the files written.

@@ -56,18 +56,21 @@ impl Plugin for Imagecopy {
         file.set_len(space.end()).map_err(Error::output)?;
         let mut buffer = vec![0; CHUNK];
         let mut first_gap = None;
+        // Shown only when the file is there: a reader who has seen enough rows must not stop the copy.
+        let mut rows = Vec::new();
         for run in space.runs(0, u64::MAX) {
             let gaps = copy(space, &run, &mut file, &mut buffer, &progress)?;
             first_gap = first_gap.or(gaps.first);
             let (start, end) = (Address(run.start), Address(run.end()));
-            out.push(Row { start, end, size: ByteSize(run.len), missing: ByteSize(gaps.missing) })?;
+            rows.push(Row { start, end, size: ByteSize(run.len), missing: ByteSize(gaps.missing) });
         }
         if let Some((at, fault)) = first_gap {
             session
                 .notes
                 .partial(format!("unreadable memory is zeros in the copy, first at {at:#x}: {fault}"));
         }
-        file.commit()
+        file.commit()?;
+        rows.into_iter().try_for_each(|row| out.push(row))
     }
 }
 
