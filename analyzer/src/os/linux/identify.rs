@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use memchr::memmem;
 use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan_first};
-use object::{Absent, Missing, Read, Target};
+use object::{Absent, Missing, Read};
 use profile::Profile;
 use profile::names::{BuildId, release_of_banner};
 use repository::{LinuxEvidence, Loaded};
 
-use super::kernel::{Kernel, Layout, target};
+use super::kernel::{Kernel, Layout};
+use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
@@ -232,7 +233,7 @@ fn try_candidate(
         }
         let located = locate(profile, &image.space, &hypothesis)
             .map(|layout| with_overrides(session, layout))
-            .and_then(|layout| verify(profile, &image.space, layout, evidence).map(|()| layout));
+            .and_then(|layout| verify(profile, &image.space, layout, &evidence.vmcoreinfo).map(|()| layout));
         match located {
             Ok(layout) => {
                 diagnosis.decided(format!("{name} fits: {}", hypothesis.source));
@@ -306,7 +307,7 @@ fn hypotheses(
 }
 
 /// Hypotheses from the idle task: its name `swapper/0` stands in `init_task.comm` (`swapper` on one-CPU kernels).
-pub fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
+fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
     let mut found: Vec<Hypothesis> = Vec::new();
     let link = profile.symbol("init_task").and_then(|symbol| link_to_physical(profile, symbol));
     let comm = profile.struct_def("task_struct").ok().flatten().and_then(|task| task.fields.get("comm"));
@@ -414,92 +415,4 @@ pub(super) fn locate(
         }
     }
     Err(format!("no page table at physical {dtb:#x} maps the kernel text at physical {text_physical:#x}"))
-}
-
-/// Probes that tell the right profile from a wrong one.
-fn verify(
-    profile: &Arc<Profile>,
-    physical: &Arc<dyn AddressSpace>,
-    layout: Layout,
-    evidence: &Evidence,
-) -> Result<(), String> {
-    let space = VirtualSpace::new(Arc::clone(physical), layout.paging, layout.dtb);
-    let target = target(Arc::clone(profile), Arc::new(space), layout.slide);
-    verify_idle_task(&target)?;
-    let banner = verify_banner(profile, &target)?;
-    for (info, source) in &evidence.vmcoreinfo {
-        // VMCOREINFO of another kernel (a crash kernel's, or a nested guest's) says nothing about this one.
-        let same = banner.as_deref().is_none_or(|banner| release_of_banner(banner) == Some(info.release()));
-        let place = info.kernel_offset().is_none_or(|offset| offset == layout.slide);
-        if same && place {
-            verify_vmcoreinfo(&target, info).map_err(|reason| format!("{source}: {reason}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn verify_idle_task(target: &Target) -> Result<(), String> {
-    let init = target.symbol("init_task").map_err(|missing| missing.to_string())?;
-    let comm = target.offset_of("task_struct", "comm").map_err(|missing| missing.to_string())?;
-    let name = target.read_cstr(init.wrapping_add(comm), 16).map_err(|absent| absent.to_string())?;
-    if name != b"swapper/0" && name != b"swapper" {
-        let shown = crate::table::text_of(&name);
-        return Err(format!(
-            "init_task.comm is {shown:?} where swapper/0 is expected; the profile is of another kernel"
-        ));
-    }
-    let pid = target.offset_of("task_struct", "pid").map_err(|missing| missing.to_string())?;
-    match target.read_u32(init.wrapping_add(pid)) {
-        Ok(0) => Ok(()),
-        Ok(pid) => {
-            Err(format!("init_task.pid is {pid} where 0 is expected; the profile is of another kernel"))
-        }
-        Err(absent) => Err(absent.to_string()),
-    }
-}
-
-/// The banner in memory must be the one the profile was made from. Returns it where it can be read.
-fn verify_banner(profile: &Profile, target: &Target) -> Result<Option<String>, String> {
-    let Ok(symbol) = target.symbol("linux_banner") else { return Ok(None) };
-    // A page that is missing from the image is damage, not a sign of a wrong profile.
-    let Ok(bytes) = target.read_cstr(symbol, 512) else { return Ok(None) };
-    let banner = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    if !banner.starts_with("Linux version ") {
-        return Err("linux_banner is no banner; the profile is of another kernel".to_owned());
-    }
-    match profile.metadata_str("Banner") {
-        Some(expected) if expected.trim_end() != banner => Err(format!(
-            "the profile is of another kernel: {:?}, the image runs {banner:?}",
-            expected.trim_end()
-        )),
-        _ => Ok(Some(banner)),
-    }
-}
-
-/// Symbols, sizes and offsets that VMCOREINFO names must be those of the profile.
-fn verify_vmcoreinfo(target: &Target, info: &VmcoreInfo) -> Result<(), String> {
-    for (name, address) in info.symbols() {
-        if let Ok(ours) = target.symbol(name)
-            && ours != address
-            // These name the object a pointer variable points to.
-            && !matches!(name, "mem_section" | "node_data" | "log_buf" | "mem_map")
-        {
-            return Err(format!("symbol {name} is at {address:#x}, by the profile at {ours:#x}"));
-        }
-    }
-    for (structure, size) in info.sizes() {
-        if let Ok(ours) = target.types().struct_size(structure)
-            && ours != size
-        {
-            return Err(format!("struct {structure} has {size} bytes, by the profile {ours}"));
-        }
-    }
-    for (structure, field, offset) in info.offsets() {
-        if let Ok(ours) = target.offset_of(structure, field)
-            && ours != offset
-        {
-            return Err(format!("field {structure}.{field} is at offset {offset}, by the profile at {ours}"));
-        }
-    }
-    Ok(())
 }

@@ -26,6 +26,7 @@ pub mod tree;
 pub mod utsname;
 pub mod vfs;
 pub mod views;
+mod verify;
 mod vmcoreinfo;
 pub mod xarray;
 
