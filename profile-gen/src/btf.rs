@@ -51,8 +51,9 @@ pub enum BtfError {
 #[derive(Debug)]
 pub struct Btf<'d> {
     pub(crate) table: Table<'d>,
-    /// By node: how often other types refer to it; decides between definitions of one name.
-    pub(crate) references: Vec<u32>,
+    /// By node: how many members, parameters and variables are of that type, possibly behind pointers; decides which
+    /// of several definitions keeps the plain name.
+    pub(crate) uses: Vec<u32>,
 }
 
 impl Btf<'_> {
@@ -113,6 +114,7 @@ pub fn parse(bytes: &[u8]) -> Result<Btf<'_>, BtfError> {
         signs_known: false,
         enums: Vec::new(),
         legacy_bits: Vec::new(),
+        used: Vec::new(),
         id: 0,
     };
     while parser.types.at < types.len() {
@@ -187,6 +189,8 @@ struct Parser<'d> {
     enums: Vec<bool>,
     /// Members of structs without the bit-field flag, whose width may be that of a special integer type.
     legacy_bits: Vec<(usize, u64)>,
+    /// Types of parameters, returned values and variables.
+    used: Vec<Id>,
     id: u32,
 }
 
@@ -234,28 +238,32 @@ impl<'d> Parser<'d> {
                 Node::Alias { name: &[], target: size }
             }
             kind::FUNC_PROTO => {
-                self.skip(count, 2)?;
+                self.used.push(size); // what it returns
+                for _ in 0..count {
+                    let (_name, parameter) = (self.word()?, self.word()?);
+                    self.used.push(parameter);
+                }
                 Node::Function
             }
             kind::FUNC => Node::Void,
-            kind::VAR | kind::DECL_TAG => {
-                self.skip(1, 1)?;
+            kind::VAR => {
+                self.used.push(size);
+                self.word()?; // linkage
+                Node::Void
+            }
+            kind::DECL_TAG => {
+                self.word()?; // component
                 Node::Void
             }
             kind::DATASEC => {
-                self.skip(count, 3)?;
+                for _ in 0..count {
+                    let _variable = (self.word()?, self.word()?, self.word()?);
+                }
                 Node::Void
             }
             _ => return Err(self.damaged("unknown kind")),
         };
         self.table.nodes.push(node);
-        Ok(())
-    }
-
-    fn skip(&mut self, count: u32, words: u32) -> Result<(), BtfError> {
-        for _ in 0..u64::from(count) * u64::from(words) {
-            self.word()?;
-        }
         Ok(())
     }
 
@@ -341,21 +349,18 @@ impl<'d> Parser<'d> {
 
     fn finish(mut self) -> Result<Btf<'d>, BtfError> {
         let count = self.table.nodes.len();
-        let mut references = vec![1u32; count];
-        let mut refer = |id: Id| match references.get_mut(id as usize) {
-            Some(slot) => {
-                *slot = slot.saturating_add(1);
-                Ok(())
-            }
-            None => Err(BtfError::Split),
-        };
+        let known = |id: Id| if (id as usize) < count { Ok(id) } else { Err(BtfError::Split) };
         for node in &self.table.nodes {
             if let Node::Pointer(target) | Node::Array { target, .. } | Node::Alias { target, .. } = node {
-                refer(*target)?;
+                known(*target)?;
             }
         }
-        for member in &self.table.members {
-            refer(member.ty)?;
+        let mut uses = vec![1u32; count];
+        for id in self.used.iter().copied().chain(self.table.members.iter().map(|member| member.ty)) {
+            let reached = self.table.pointed(known(id)?);
+            if let Some(slot) = uses.get_mut(reached as usize) {
+                *slot = slot.saturating_add(1);
+            }
         }
         if self.table.records.iter().all(|record| !record.complete) {
             return Err(BtfError::Empty);
@@ -364,7 +369,7 @@ impl<'d> Parser<'d> {
         if !self.signs_known {
             self.guess_signs();
         }
-        Ok(Btf { table: self.table, references })
+        Ok(Btf { table: self.table, uses })
     }
 
     /// Bit-fields of generators before the flag existed (Linux 4.20): their type is an integer with its own width.

@@ -52,19 +52,6 @@ impl Draft {
         draft
     }
 
-    /// The processor whose register frame (`pt_regs`) the types describe, for input that does not say.
-    pub(crate) fn guess_arch(merged: &Merged, address_size: u8) -> Arch {
-        let mut document = Document::default();
-        emit(merged, address_size, &mut document);
-        let has = |field: &str| document.structs.get("pt_regs").is_some_and(|s| s.fields.contains_key(field));
-        match address_size {
-            4 if has("uregs") => Arch::Arm,
-            4 => Arch::I386,
-            _ if has("pstate") => Arch::Arm64,
-            _ => Arch::Amd64,
-        }
-    }
-
     pub(crate) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
@@ -88,6 +75,11 @@ impl Draft {
         let running = list.module_symbols > 0 || name.to_ascii_lowercase().contains("kallsyms");
         if !running {
             return self.symbols(&list.symbols);
+        }
+        if !list.symbols.iter().any(|symbol| symbol.name == "init_task") {
+            self.warn(format!(
+                "{name} lists no data, only code: the kernel is built without CONFIG_KALLSYMS_ALL; use its System.map"
+            ));
         }
         match (self.arch, symbols::x86_64_slide(&list.symbols)) {
             (Arch::Amd64, Some(0)) => self.symbols(&list.symbols),

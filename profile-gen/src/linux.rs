@@ -11,6 +11,7 @@ use crate::archive::{Archive, MemberFile, base_name};
 use crate::draft::{Draft, sha256, sha256_of_file};
 use crate::elf::{Arch, Elf, ElfError};
 use crate::symbols::{self, Symbol, SymbolList};
+use crate::types::Table;
 use crate::types::merge::Merger;
 use crate::unpack::{UnpackError, Wrapper, read_bounded, unpack};
 use crate::{ConvertError, Converted, btf, dwarf};
@@ -340,10 +341,24 @@ fn btf_types(bytes: &[u8], name: &str, arch: Option<Arch>) -> Result<Draft, Conv
     let failed = |error| ConvertError::Btf { name: name.to_owned(), error };
     let btf = btf::parse(bytes).map_err(failed)?;
     let merger = Merger::new();
-    let defs = merger.add(&btf.table, Some(&btf.references)).map_err(|_| failed(btf::BtfError::Empty))?;
+    let defs = merger.add(&btf.table, Some(&btf.uses)).map_err(|_| failed(btf::BtfError::Empty))?;
     let merged = merger.finish(&[defs]);
-    let arch = arch.unwrap_or_else(|| Draft::guess_arch(&merged, btf.table.address_size));
+    let arch = arch.unwrap_or_else(|| guess_arch(&btf.table));
     Ok(Draft::new(arch, &merged))
+}
+
+/// The processor whose register frame the types describe, for BTF that does not say.
+fn guess_arch(table: &Table<'_>) -> Arch {
+    let members = |name: &[u8]| {
+        let record = table.records.iter().find(|record| record.name == name && record.complete);
+        record.map(|record| table.members_of(record)).unwrap_or_default()
+    };
+    match table.address_size {
+        4 if members(b"pt_regs").iter().any(|member| member.name == b"uregs") => Arch::Arm,
+        4 => Arch::I386,
+        _ if members(b"user_pt_regs").iter().any(|member| member.name == b"pstate") => Arch::Arm64,
+        _ => Arch::Amd64,
+    }
 }
 
 /// How a symbol list came to be used.

@@ -113,10 +113,11 @@ pub fn x86_64_slide(symbols: &[Symbol<'_>]) -> Option<u64> {
     slide.is_multiple_of(X86_64_ALIGN).then_some(slide)
 }
 
-/// Whether a symbol is only an artefact of the tool chain: mapping symbols of arm (`$x`, `$d.1`), local labels (`.L12`)
-/// and checksums that look like symbols (`__crc_printk`).
+/// Whether a symbol is only an artefact of the tool chain, as the kernel's `scripts/mksysmap` sees it: mapping symbols
+/// of arm (`$x`, `$d.1`), local labels (`.L12`), and the checksums and name strings of exported symbols.
 fn is_noise(name: &str) -> bool {
-    name.is_empty() || name.starts_with('$') || name.starts_with(".L") || name.starts_with("__crc_")
+    const PREFIXES: [&str; 5] = ["$", ".L", "__crc_", "__kstrtab_", "__kstrtabns_"];
+    name.is_empty() || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Symbols by name as a profile holds them.

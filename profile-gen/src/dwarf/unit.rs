@@ -178,12 +178,16 @@ impl<'d> Reader<'d> {
             Open::Ignored => What::Other,
             _ => What::of(tag, inside),
         };
-        if let What::Other = what {
-            if !abbreviation.has_children() {
+        match what {
+            What::Scope => {
+                raw.skip_attributes(abbreviation.attributes())?;
+                return Ok(Opened::Children(Open::Scope));
+            }
+            What::Other if !abbreviation.has_children() => {
                 raw.skip_attributes(abbreviation.attributes())?;
                 return Ok(Opened::Skip(0));
             }
-            return Ok(Opened::Skip(self.entry(raw, abbreviation)?.sibling));
+            _ => {}
         }
         let entry = self.entry(raw, abbreviation)?;
         Ok(match what {
@@ -202,9 +206,8 @@ impl<'d> Reader<'d> {
                 }
                 Opened::Skip(entry.sibling)
             }
-            What::Scope => Opened::Children(Open::Scope),
             What::Type => self.node(tag, offset, &entry)?,
-            What::Other => Opened::Skip(entry.sibling),
+            What::Scope | What::Other => Opened::Skip(entry.sibling),
         })
     }
 
@@ -444,7 +447,10 @@ impl What {
             (constants::DW_TAG_member, Open::Record(record)) => Self::Member(record),
             (constants::DW_TAG_subrange_type, Open::Array(array)) => Self::Dimension(array),
             (constants::DW_TAG_enumerator, Open::Enum(owner)) => Self::Enumerator(owner),
-            (constants::DW_TAG_namespace, _) => Self::Scope,
+            (
+                constants::DW_TAG_namespace | constants::DW_TAG_subprogram | constants::DW_TAG_lexical_block,
+                Open::Scope,
+            ) => Self::Scope,
             (
                 constants::DW_TAG_base_type
                 | constants::DW_TAG_pointer_type

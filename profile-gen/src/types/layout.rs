@@ -6,7 +6,7 @@
 //! makes no difference.
 
 use super::hash::Hash64;
-use super::{Enumeration, Id, Member, Node, Place, Record, RecordKind, Table};
+use super::{Enumeration, Id, MAX_ALIASES, Member, Node, Place, Record, RecordKind, Table, VOID};
 
 /// Deepest nesting of types by value or through pointers to anonymous types; C code stays below 20.
 const MAX_DEPTH: u32 = 100;
@@ -79,45 +79,102 @@ pub(crate) fn name_key(space: Space, name: &[u8]) -> u64 {
     hash.finish()
 }
 
+/// A record or enum and the name under which C code knows it: its tag, else the typedef through which it is reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Definition<'t, 'd> {
+    Record(&'t Record<'d>, Option<Name<'d>>),
+    Enum(&'t Enumeration<'d>, Option<Name<'d>>),
+}
+
+type Name<'d> = (Space, &'d [u8]);
+
+impl<'d> Definition<'_, 'd> {
+    pub(crate) fn name(&self) -> Option<Name<'d>> {
+        match self {
+            Self::Record(_, name) | Self::Enum(_, name) => *name,
+        }
+    }
+
+    /// Whether there is more than a declaration.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Record(record, _) => record.complete,
+            Self::Enum(enumeration, _) => enumeration.complete,
+        }
+    }
+}
+
 /// Computes identities over one table.
 pub(crate) struct Layouts<'t, 'd> {
     table: &'t Table<'d>,
-    /// Typedef that names an anonymous record or enum, by index; empty where there is none.
-    record_typedefs: Vec<&'d [u8]>,
-    enum_typedefs: Vec<&'d [u8]>,
     /// Hash of each node as held by value; 0 = not computed, 1 = being computed.
     hashes: Vec<u64>,
 }
 
 impl<'t, 'd> Layouts<'t, 'd> {
     pub(crate) fn new(table: &'t Table<'d>) -> Self {
-        let mut record_typedefs: Vec<&[u8]> = vec![&[]; table.records.len()];
-        let mut enum_typedefs: Vec<&[u8]> = vec![&[]; table.enums.len()];
-        for node in &table.nodes {
-            let Node::Alias { name, target } = node else { continue };
-            if name.is_empty() {
-                continue;
+        Self { table, hashes: vec![0; table.nodes.len()] }
+    }
+
+    /// What a node defines: a record, an enum, or a typedef that gives an anonymous one its name. The same anonymous
+    /// type may have several such names: C code repeats contents, and BTF stores equal contents once.
+    pub(crate) fn definition(&self, id: Id) -> Option<Definition<'t, 'd>> {
+        let (inner, typedef) = match self.table.node(id) {
+            Node::Alias { name: [], .. } => return None,
+            Node::Alias { name, target } => {
+                (self.table.node(through_qualifiers(self.table, target)), Some((Space::Typedef, name)))
             }
-            let slot = match table.node(through_qualifiers(table, *target)) {
-                Node::Record(at) => record_typedefs.get_mut(at as usize),
-                Node::Enum(at) => enum_typedefs.get_mut(at as usize),
-                _ => None,
-            };
-            if let Some(slot) = slot.filter(|slot| slot.is_empty()) {
-                *slot = name;
+            node => (node, None),
+        };
+        let known_as = |tag: &'d [u8]| if tag.is_empty() { typedef } else { Some((Space::Tag, tag)) };
+        let definition = match inner {
+            Node::Record(at) => {
+                let record = self.table.records.get(at as usize)?;
+                Definition::Record(record, known_as(record.name))
+            }
+            Node::Enum(at) => {
+                let enumeration = self.table.enums.get(at as usize)?;
+                Definition::Enum(enumeration, known_as(enumeration.name))
+            }
+            _ => return None,
+        };
+        // A typedef of a tagged type defines nothing.
+        let tagged = matches!(definition.name(), Some((Space::Tag, _)));
+        (typedef.is_none() || !tagged).then_some(definition)
+    }
+
+    /// The node behind typedefs and qualifiers; stops at a typedef that names an anonymous type.
+    pub(crate) fn resolve(&self, mut id: Id) -> Id {
+        for _ in 0..MAX_ALIASES {
+            match self.table.node(id) {
+                Node::Alias { target, .. } if self.definition(id).is_none() => id = target,
+                _ => return id,
             }
         }
-        Self { table, record_typedefs, enum_typedefs, hashes: vec![0; table.nodes.len()] }
+        VOID
     }
 
-    /// The name under which C code knows a record: its tag, else its typedef.
-    pub(crate) fn record_name(&self, at: u32, record: &Record<'d>) -> Option<(Space, &'d [u8])> {
-        known_as(record.name, self.record_typedefs.get(at as usize).copied())
-    }
-
-    /// The name under which C code knows an enum.
-    pub(crate) fn enum_name(&self, at: u32, enumeration: &Enumeration<'d>) -> Option<(Space, &'d [u8])> {
-        known_as(enumeration.name, self.enum_typedefs.get(at as usize).copied())
+    /// By node: whether it is an anonymous type that is known by typedefs only, so the plain node defines nothing.
+    pub(crate) fn only_typedefs(&self) -> Vec<bool> {
+        let nodes = &self.table.nodes;
+        let mut only_typedefs = vec![false; nodes.len()];
+        for node in nodes {
+            if let Node::Alias { name: [_, ..], target } = node
+                && let Some(slot) = only_typedefs.get_mut(through_qualifiers(self.table, *target) as usize)
+            {
+                *slot = true;
+            }
+        }
+        let targets = nodes.iter().filter_map(|node| match node {
+            Node::Pointer(target) | Node::Array { target, .. } => Some(*target),
+            _ => None,
+        });
+        for used in targets.chain(self.table.members.iter().map(|member| member.ty)) {
+            if let Some(slot) = only_typedefs.get_mut(self.resolve(used) as usize) {
+                *slot = false;
+            }
+        }
+        only_typedefs
     }
 
     /// Identity of the type of a node. For complete records and enums: of their layout.
@@ -127,35 +184,35 @@ impl<'t, 'd> Layouts<'t, 'd> {
 
     fn by_value(&mut self, id: Id, depth: u32) -> u64 {
         let void = Hash64::new(1).finish();
+        let id = self.resolve(id);
         let Some(slot) = self.hashes.get_mut(id as usize) else { return void };
         match *slot {
             0 if depth < MAX_DEPTH => *slot = 1,
             0 | 1 => return void, // a type that holds itself: damaged input
             known => return known,
         }
-        let hash = match self.table.node(id) {
-            Node::Void => void,
-            Node::Function => Hash64::new(2).finish(),
-            Node::Base { name, size } => {
+        let hash = match (self.definition(id), self.table.node(id)) {
+            (Some(Definition::Record(record, name)), _) => self.record_hash(record, name, depth),
+            (Some(Definition::Enum(enumeration, name)), _) => self.enum_hash(enumeration, name),
+            (None, Node::Function) => Hash64::new(2).finish(),
+            (None, Node::Base { name, size }) => {
                 let mut hash = Hash64::new(3);
                 hash.text(name);
                 hash.word(size);
                 hash.finish()
             }
-            Node::Pointer(target) => {
+            (None, Node::Pointer(target)) => {
                 let mut hash = Hash64::new(4);
                 hash.word(self.behind_pointer(target, depth + 1));
                 hash.finish()
             }
-            Node::Array { target, count } => {
+            (None, Node::Array { target, count }) => {
                 let mut hash = Hash64::new(5);
                 hash.word(count);
                 hash.word(self.by_value(target, depth + 1));
                 hash.finish()
             }
-            Node::Alias { target, .. } => self.by_value(target, depth + 1),
-            Node::Record(at) => self.record_hash(at, depth),
-            Node::Enum(at) => self.enum_hash(at),
+            (None, Node::Void | Node::Alias { .. } | Node::Record(_) | Node::Enum(_)) => void,
         };
         if let Some(slot) = self.hashes.get_mut(id as usize) {
             *slot = hash;
@@ -164,16 +221,10 @@ impl<'t, 'd> Layouts<'t, 'd> {
     }
 
     fn behind_pointer(&mut self, id: Id, depth: u32) -> u64 {
-        let id = self.table.strip(id);
-        match self.table.node(id) {
-            Node::Record(at) => match self.table.records.get(at as usize) {
-                Some(record) => match self.record_name(at, record) {
-                    Some((space, name)) => name_key(space, name),
-                    None => self.by_value(id, depth),
-                },
-                None => self.by_value(id, depth),
-            },
-            Node::Array { target, count } if depth < MAX_DEPTH => {
+        let id = self.resolve(id);
+        match (self.definition(id), self.table.node(id)) {
+            (Some(Definition::Record(_, Some((space, name)))), _) => name_key(space, name),
+            (_, Node::Array { target, count }) if depth < MAX_DEPTH => {
                 let mut hash = Hash64::new(6);
                 hash.word(count);
                 hash.word(self.behind_pointer(target, depth + 1));
@@ -183,9 +234,7 @@ impl<'t, 'd> Layouts<'t, 'd> {
         }
     }
 
-    fn record_hash(&mut self, at: u32, depth: u32) -> u64 {
-        let Some(record) = self.table.records.get(at as usize) else { return Hash64::new(1).finish() };
-        let name = self.record_name(at, record);
+    fn record_hash(&mut self, record: &'t Record<'d>, name: Option<Name<'d>>, depth: u32) -> u64 {
         if !record.complete {
             return name.map_or(Hash64::new(1).finish(), |(space, name)| name_key(space, name));
         }
@@ -207,10 +256,9 @@ impl<'t, 'd> Layouts<'t, 'd> {
         hash.finish()
     }
 
-    fn enum_hash(&self, at: u32) -> u64 {
-        let Some(enumeration) = self.table.enums.get(at as usize) else { return Hash64::new(1).finish() };
+    fn enum_hash(&self, enumeration: &Enumeration<'d>, name: Option<Name<'d>>) -> u64 {
         let mut hash = Hash64::new(9);
-        hash_name(&mut hash, self.enum_name(at, enumeration));
+        hash_name(&mut hash, name);
         hash.word(enumeration.size);
         hash.word(u64::from(enumeration.signed));
         for value in self.table.values_of(enumeration) {
@@ -224,23 +272,21 @@ impl<'t, 'd> Layouts<'t, 'd> {
         hash.finish()
     }
 
-    /// The owned form of a complete record.
-    pub(crate) fn record(&mut self, at: u32, record: &Record<'d>) -> Layout {
-        let fields =
-            self.table.members_of(record).iter().filter_map(|m| self.field(m, record.size)).collect();
-        Layout {
-            name: self.record_name(at, record).map(|(_, name)| text(name)),
-            shape: Shape::Record { size: record.size, fields },
-        }
-    }
-
-    /// The owned form of a complete enum.
-    pub(crate) fn enumeration(&self, at: u32, enumeration: &Enumeration<'d>) -> Layout {
-        let values = self.table.values_of(enumeration).iter().map(|v| (text(v.name), v.value)).collect();
-        Layout {
-            name: self.enum_name(at, enumeration).map(|(_, name)| text(name)),
-            shape: Shape::Enum { size: enumeration.size, signed: enumeration.signed, values },
-        }
+    /// The owned form of a complete definition.
+    pub(crate) fn layout(&mut self, definition: &Definition<'t, 'd>) -> Layout {
+        let shape = match definition {
+            Definition::Record(record, _) => {
+                let members = self.table.members_of(record);
+                let fields = members.iter().filter_map(|m| self.field(m, record.size)).collect();
+                Shape::Record { size: record.size, fields }
+            }
+            Definition::Enum(enumeration, _) => {
+                let values = self.table.values_of(enumeration);
+                let values = values.iter().map(|v| (text(v.name), v.value)).collect();
+                Shape::Enum { size: enumeration.size, signed: enumeration.signed, values }
+            }
+        };
+        Layout { name: definition.name().map(|(_, name)| text(name)), shape }
     }
 
     /// `None` for unnamed bit-fields (padding) and for places that fit no integer.
@@ -264,41 +310,26 @@ impl<'t, 'd> Layouts<'t, 'd> {
         if depth > MAX_REF_DEPTH {
             return Ref::Void;
         }
-        let id = self.table.strip(id);
-        match self.table.node(id) {
-            Node::Void | Node::Alias { .. } => Ref::Void,
-            Node::Function => Ref::Function,
-            Node::Base { name, .. } => Ref::Base(text(name)),
-            Node::Pointer(target) => Ref::Pointer(Box::new(self.reference(target, true, depth + 1))),
-            Node::Array { target, count } => {
+        let id = self.resolve(id);
+        match (self.definition(id), self.table.node(id)) {
+            (Some(Definition::Record(record, Some((space, name)))), _)
+                if behind_pointer || !record.complete =>
+            {
+                Ref::Named { key: name_key(space, name), name: text(name) }
+            }
+            (Some(definition), _) if definition.is_complete() => Ref::Layout(self.hash(id)),
+            (Some(Definition::Enum(enumeration, _)), _) => {
+                Ref::Base(integer_name(enumeration.size, enumeration.signed, self.table.address_size).into())
+            }
+            (None, Node::Function) => Ref::Function,
+            (None, Node::Base { name, .. }) => Ref::Base(text(name)),
+            (None, Node::Pointer(target)) => Ref::Pointer(Box::new(self.reference(target, true, depth + 1))),
+            (None, Node::Array { target, count }) => {
                 Ref::Array(count, Box::new(self.reference(target, behind_pointer, depth + 1)))
             }
-            Node::Record(at) => {
-                let Some(record) = self.table.records.get(at as usize) else { return Ref::Void };
-                match self.record_name(at, record) {
-                    Some((space, name)) if behind_pointer || !record.complete => {
-                        Ref::Named { key: name_key(space, name), name: text(name) }
-                    }
-                    _ if record.complete => Ref::Layout(self.hash(id)),
-                    _ => Ref::Void,
-                }
-            }
-            Node::Enum(at) => match self.table.enums.get(at as usize) {
-                Some(enumeration) if enumeration.complete => Ref::Layout(self.hash(id)),
-                Some(enumeration) => Ref::Base(
-                    integer_name(enumeration.size, enumeration.signed, self.table.address_size).into(),
-                ),
-                None => Ref::Void,
-            },
+            _ => Ref::Void,
         }
     }
-}
-
-fn known_as<'d>(tag: &'d [u8], typedef: Option<&'d [u8]>) -> Option<(Space, &'d [u8])> {
-    if !tag.is_empty() {
-        return Some((Space::Tag, tag));
-    }
-    typedef.filter(|name| !name.is_empty()).map(|name| (Space::Typedef, name))
 }
 
 fn hash_name(hash: &mut Hash64, name: Option<(Space, &[u8])>) {

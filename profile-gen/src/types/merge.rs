@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::layout::{Field, Layout, Layouts, Ref, Shape, Space, name_key};
+use super::layout::{Definition, Field, Layout, Layouts, Ref, Shape, Space, name_key};
 use super::{Node, Table};
 
 const SHARDS: usize = 64;
@@ -21,12 +21,21 @@ const MAX_BYTES: usize = 512 << 20;
 pub(crate) struct TooManyTypes;
 
 type ByHash<V> = HashMap<u64, V>;
-type AliasCounts = HashMap<(u64, u64), (Box<str>, u32)>;
+type AliasCounts = HashMap<(u64, AliasTarget), (Box<str>, u32)>;
+
+/// The record a typedef means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum AliasTarget {
+    /// Declared only, where the typedef is: [`name_key`] of its name.
+    Name(u64),
+    /// Defined, by identity.
+    Layout(u64),
+}
 
 /// Collects distinct layouts from many threads.
 pub(crate) struct Merger {
     shards: Vec<Mutex<ByHash<Layout>>>,
-    /// Typedefs of named records: (key of the typedef, layout) to the typedef's name and how often it is seen.
+    /// Typedefs of named records: (key of the typedef, record) to the typedef's name and how often it is seen.
     aliases: Mutex<AliasCounts>,
     bytes: AtomicUsize,
 }
@@ -76,69 +85,53 @@ impl Merger {
     /// Takes the definitions of one unit. `weights`, by node, says how much each counts; without it each counts 1.
     pub(crate) fn add(&self, table: &Table<'_>, weights: Option<&[u32]>) -> Result<UnitDefs, TooManyTypes> {
         let mut layouts = Layouts::new(table);
+        let only_typedefs = layouts.only_typedefs();
         let mut defs = Vec::new();
         let mut aliases = Vec::new();
         for (id, node) in (0u32..).zip(&table.nodes) {
-            let weight = weights.map_or(1, |w| w.get(id as usize).copied().unwrap_or(1));
-            let name = match node {
-                Node::Record(at) => match table.records.get(*at as usize) {
-                    Some(record) if record.complete => layouts.record_name(*at, record),
-                    _ => continue,
-                },
-                Node::Enum(at) => match table.enums.get(*at as usize) {
-                    Some(enumeration) if enumeration.complete => layouts.enum_name(*at, enumeration),
-                    _ => continue,
-                },
-                Node::Alias { name: typedef, target } if !typedef.is_empty() => {
-                    let target = table.strip(*target);
-                    if let Node::Record(at) = table.node(target)
-                        && let Some(record) = table.records.get(at as usize)
-                        && record.complete
-                        && layouts.record_name(at, record).is_some_and(|(_, name)| name != *typedef)
-                    {
-                        aliases.push((*typedef, layouts.hash(target)));
-                    }
-                    continue;
+            let Some(definition) = layouts.definition(id) else {
+                if let Node::Alias { name: typedef @ [_, ..], target } = node {
+                    aliases.extend(alias_target(&mut layouts, *target).map(|target| (*typedef, target)));
                 }
-                _ => continue,
+                continue;
             };
+            let nameless = definition.name().is_none();
+            if !definition.is_complete() || nameless && only_typedefs.get(id as usize) == Some(&true) {
+                continue;
+            }
+            let key = definition.name().map_or(0, |(space, name)| name_key(space, name));
             let layout = layouts.hash(id);
-            defs.push(Def { key: name.map_or(0, |(space, name)| name_key(space, name)), layout, weight });
-            self.keep(layout, table, *node, &mut layouts)?;
+            let weight = weights.map_or(1, |w| w.get(id as usize).copied().unwrap_or(1));
+            defs.push(Def { key, layout, weight });
+            self.keep(layout, &definition, &mut layouts)?;
         }
         self.keep_aliases(aliases)?;
         Ok(UnitDefs { exact: exact_targets(table, &mut layouts, &defs), defs })
     }
 
-    fn keep<'d>(
+    fn keep<'t, 'd>(
         &self,
         hash: u64,
-        table: &Table<'d>,
-        node: Node<'d>,
-        layouts: &mut Layouts<'_, 'd>,
+        definition: &Definition<'t, 'd>,
+        layouts: &mut Layouts<'t, 'd>,
     ) -> Result<(), TooManyTypes> {
         let Some(shard) = self.shards.get(shard_of(hash)) else { return Ok(()) };
         if lock(shard).contains_key(&hash) {
             return Ok(());
         }
-        let layout = match node {
-            Node::Record(at) => table.records.get(at as usize).map(|record| layouts.record(at, record)),
-            Node::Enum(at) => table.enums.get(at as usize).map(|e| layouts.enumeration(at, e)),
-            _ => None,
-        };
-        let Some(layout) = layout else { return Ok(()) };
+        let layout = layouts.layout(definition);
         self.charge(layout.bytes())?;
         lock(shard).entry(hash).or_insert(layout);
         Ok(())
     }
 
-    fn keep_aliases(&self, mut found: Vec<(&[u8], u64)>) -> Result<(), TooManyTypes> {
+    fn keep_aliases(&self, mut found: Vec<(&[u8], AliasTarget)>) -> Result<(), TooManyTypes> {
         found.sort_unstable();
         found.dedup();
         let mut aliases = lock(&self.aliases);
-        for (name, layout) in found {
+        for (name, target) in found {
             let entry = aliases
-                .entry((name_key(Space::Typedef, name), layout))
+                .entry((name_key(Space::Typedef, name), target))
                 .or_insert_with(|| (String::from_utf8_lossy(name).into(), 0));
             if entry.1 == 0 {
                 self.charge(64 + name.len())?;
@@ -174,8 +167,8 @@ impl Merger {
         let targets = targets(&layouts, units, &plain);
         let taken = |name: &str| groups.contains_key(&(true, name));
         let ambiguous_names = groups.values().filter(|members| members.len() > 1).count();
-        let aliases =
-            aliases(self.aliases.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), taken);
+        let found = self.aliases.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let aliases = aliases(found, &plain, taken);
         Merged { layouts, names, targets, plain, aliases, ambiguous_names }
     }
 }
@@ -348,34 +341,51 @@ fn exact_targets(table: &Table<'_>, layouts: &mut Layouts<'_, '_>, defs: &[Def])
 
 /// The complete named record at the end of a chain of pointers and arrays, if there is a pointer in it.
 fn pointed_record(table: &Table<'_>, layouts: &Layouts<'_, '_>, ty: u32) -> Option<(u64, u32)> {
-    let mut id = table.strip(ty);
+    let mut id = layouts.resolve(ty);
     let mut pointer = false;
     for _ in 0..profile::MAX_TYPE_NESTING {
-        match table.node(id) {
-            Node::Pointer(target) => {
-                pointer = true;
-                id = table.strip(target);
-            }
-            Node::Array { target, .. } => id = table.strip(target),
-            Node::Record(at) if pointer => {
-                let record = table.records.get(at as usize).filter(|record| record.complete)?;
-                let (space, name) = layouts.record_name(at, record)?;
+        match (layouts.definition(id), table.node(id)) {
+            (Some(Definition::Record(record, Some((space, name)))), _) if pointer && record.complete => {
                 return Some((name_key(space, name), id));
             }
+            (None, Node::Pointer(target)) => {
+                pointer = true;
+                id = layouts.resolve(target);
+            }
+            (None, Node::Array { target, .. }) => id = layouts.resolve(target),
             _ => return None,
         }
     }
     None
 }
 
+/// What a typedef that names no anonymous type is another name of, if it is a record.
+fn alias_target(layouts: &mut Layouts<'_, '_>, target: u32) -> Option<AliasTarget> {
+    let target = layouts.resolve(target);
+    match layouts.definition(target)? {
+        Definition::Record(record, _) if record.complete => Some(AliasTarget::Layout(layouts.hash(target))),
+        Definition::Record(_, Some((space, name))) => Some(AliasTarget::Name(name_key(space, name))),
+        _ => None,
+    }
+}
+
 /// Per typedef the most used record; typedefs whose name is a record's own name are left out.
-fn aliases(found: AliasCounts, taken: impl Fn(&str) -> bool) -> BTreeMap<Box<str>, u64> {
-    let mut best: BTreeMap<Box<str>, (u32, u64)> = BTreeMap::new();
-    for ((_, layout), (name, count)) in found {
-        if !taken(&name) {
-            let entry = best.entry(name).or_insert((count, layout));
-            *entry = (*entry).max((count, layout));
+fn aliases(found: AliasCounts, plain: &ByHash<u64>, taken: impl Fn(&str) -> bool) -> BTreeMap<Box<str>, u64> {
+    let mut counts: BTreeMap<(Box<str>, u64), u32> = BTreeMap::new();
+    for ((_, target), (name, count)) in found {
+        let layout = match target {
+            AliasTarget::Layout(hash) => Some(hash),
+            AliasTarget::Name(key) => plain.get(&key).copied(),
+        };
+        if let Some(layout) = layout.filter(|_| !taken(&name)) {
+            let sum = counts.entry((name, layout)).or_default();
+            *sum = sum.saturating_add(count);
         }
+    }
+    let mut best: BTreeMap<Box<str>, (u32, u64)> = BTreeMap::new();
+    for ((name, layout), count) in counts {
+        let entry = best.entry(name).or_insert((count, layout));
+        *entry = (*entry).max((count, layout));
     }
     best.into_iter().map(|(name, (_, layout))| (name, layout)).collect()
 }

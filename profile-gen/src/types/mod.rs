@@ -18,7 +18,7 @@ pub(crate) type Id = u32;
 pub(crate) const VOID: Id = 0;
 
 /// Longest chain of typedefs and qualifiers that is followed.
-const MAX_ALIASES: usize = 64;
+pub(crate) const MAX_ALIASES: usize = 64;
 
 /// One type.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +148,19 @@ impl<'d> Table<'d> {
         for _ in 0..MAX_ALIASES {
             match self.node(id) {
                 Node::Alias { target, .. } => id = target,
+                _ => return id,
+            }
+        }
+        VOID
+    }
+
+    /// The type at the end of a chain of typedefs, qualifiers, pointers and arrays; [`VOID`] where they loop.
+    pub(crate) fn pointed(&self, mut id: Id) -> Id {
+        for _ in 0..MAX_ALIASES {
+            match self.node(id) {
+                Node::Alias { target, .. } | Node::Pointer(target) | Node::Array { target, .. } => {
+                    id = target
+                }
                 _ => return id,
             }
         }
