@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(analyzer::cli::main(std::env::args_os().skip(1).collect()))
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    ExitCode::from(analyzer::cli::main(&arguments))
 }

@@ -38,7 +38,7 @@ impl OutputFile {
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(directory).map_err(|error| cannot(path, error))?;
+        let file = builder.tempfile_in(directory).map_err(|error| cannot(path, &error))?;
         Ok(Self { file, path: path.to_owned(), overwrite })
     }
 
@@ -61,12 +61,12 @@ impl OutputFile {
     /// Puts the file in its place.
     pub fn commit(self) -> Result<(), Error> {
         let Self { file, path, overwrite } = self;
-        file.as_file().sync_all().map_err(|error| cannot(&path, error))?;
+        file.as_file().sync_all().map_err(|error| cannot(&path, &error))?;
         let done = if overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
         match done {
             Ok(_) => Ok(()),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&path)),
-            Err(error) => Err(cannot(&path, error.error)),
+            Err(error) => Err(cannot(&path, &error.error)),
         }
     }
 }
@@ -92,7 +92,7 @@ fn exists(path: &Path) -> Error {
         .with_hint("choose another name, or put --overwrite before the command")
 }
 
-fn cannot(path: &Path, error: io::Error) -> Error {
+fn cannot(path: &Path, error: &io::Error) -> Error {
     Error::output(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 

@@ -1,5 +1,7 @@
 //! The program as users run it: arguments in, bytes and exit codes out.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Rows are streamed: a million of them take no more memory than a thousand. One test, so that it has its process for
 //! itself.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,14 +26,12 @@ impl Write for Counting {
 }
 
 /// Most memory this process ever had resident, in KiB (`proc(5)`).
-#[cfg(target_os = "linux")]
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_million_rows_take_constant_memory_in_every_format() {
     let columns = &[

@@ -68,9 +68,9 @@ fn manual_pages(dir: &Path, overwrite: bool) -> Result<(), Error> {
     tree.build();
     for command in tree.get_subcommands() {
         let name = format!("rekal-{}", command.get_name());
-        save(&dir.join(format!("{name}.1")), page(command.clone().name(name))?, overwrite)?;
+        save(&dir.join(format!("{name}.1")), &page(command.clone().name(name))?, overwrite)?;
     }
-    save(&dir.join("rekal.1"), page(tree.after_help(help::commands()))?, overwrite)
+    save(&dir.join("rekal.1"), &page(tree.after_help(help::commands()))?, overwrite)
 }
 
 fn page(command: Command) -> Result<Vec<u8>, Error> {
@@ -79,9 +79,9 @@ fn page(command: Command) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
-fn save(path: &Path, text: Vec<u8>, overwrite: bool) -> Result<(), Error> {
+fn save(path: &Path, text: &[u8], overwrite: bool) -> Result<(), Error> {
     let mut file = OutputFile::create(path, overwrite)?;
-    file.write_all(&text).map_err(Error::output)?;
+    file.write_all(text).map_err(Error::output)?;
     file.commit()
 }
 

@@ -34,8 +34,8 @@ use settings::{Level, Settings};
 
 /// Runs the program with the arguments after its name and returns the exit code.
 #[must_use]
-pub fn main(arguments: Vec<OsString>) -> u8 {
-    match dispatch(&arguments) {
+pub fn main(arguments: &[OsString]) -> u8 {
+    match dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {
             if error.kind() != ErrorKind::Stopped {
