@@ -3,7 +3,7 @@
 use crate::bytes::{to_u64, to_usize};
 use crate::cache::BlockCache;
 use crate::codec::{Codec, decompress};
-use crate::{AddressSpace, Fault, Run};
+use crate::{AddressSpace, Fault, Run, Stored};
 use std::sync::Arc;
 
 /// One block: what it covers and where it is stored.
@@ -117,6 +117,14 @@ impl<S: BlockStore> AddressSpace for BlockSpace<S> {
     /// Compressed bytes have no address of their own in the file: the result is `addr` itself.
     fn translate(&self, addr: u64) -> Result<u64, Fault> {
         self.store.find(&*self.base, addr).map(|_| addr)
+    }
+
+    fn stored(&self, addr: u64) -> Result<Stored, Fault> {
+        let block = self.store.find(&*self.base, addr)?;
+        Ok(match block.codec {
+            Some(_) => Stored::Compressed { block: block.offset, len: to_u64(block.stored) },
+            None => Stored::Plain(block.offset.wrapping_add(addr.wrapping_sub(block.start))),
+        })
     }
 
     fn runs(&self, start: u64, end: u64) -> Box<dyn Iterator<Item = Run> + '_> {

@@ -33,4 +33,4 @@ pub use image::{Cpu, Failure, Hints, Image, Limits, OpenError, Refusal, open, op
 pub use paging::{Next, Paging, Step, VirtualSpace};
 pub use runs::{Overlap, RunSpace, normalize};
 pub use scan::{CHUNK, Piece, find_bytes, scan, scan_first};
-pub use space::{AddressSpace, Gaps, Run};
+pub use space::{AddressSpace, Gaps, Run, Stored};

@@ -45,6 +45,20 @@ impl Run {
     }
 }
 
+/// How a space keeps a byte in the space below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As it is, at this address of the base.
+    Plain(u64),
+    /// In a compressed block of the base.
+    Compressed {
+        /// Where the block begins in the base.
+        block: u64,
+        /// Bytes of the block as stored.
+        len: u64,
+    },
+}
+
 /// What [`AddressSpace::read_padded`] could not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gaps {
@@ -80,6 +94,14 @@ pub trait AddressSpace: Send + Sync {
     /// # Errors
     /// The reason why `addr` is not mapped.
     fn translate(&self, addr: u64) -> Result<u64, Fault>;
+
+    /// How the byte at `addr` is kept in the base space; unlike [`AddressSpace::translate`] it tells compressed bytes.
+    ///
+    /// # Errors
+    /// The reason why `addr` is not mapped.
+    fn stored(&self, addr: u64) -> Result<Stored, Fault> {
+        self.translate(addr).map(Stored::Plain)
+    }
 
     /// The mapped runs inside `start..end`, ascending, merged where contiguous both here and in the base space, and clipped to the bounds.
     /// `end == u64::MAX` means no upper bound.

@@ -23,7 +23,7 @@ pub enum Base<'a> {
     Name {
         /// Module, where given.
         module: Option<&'a str>,
-        /// Symbol; may contain the wildcards `*` and `?` where several are looked for.
+        /// Symbol.
         symbol: &'a str,
     },
 }
@@ -62,6 +62,13 @@ impl<'a> Expression<'a> {
             }
         };
         Ok(Self { deref, base, offset })
+    }
+
+    /// Whether a text is a pattern for several symbols rather than an expression: it has wildcards (`*`, `?`) beyond a
+    /// `*` in front, which alone would mean a pointer.
+    #[must_use]
+    pub fn is_pattern(text: &str) -> bool {
+        text.trim().chars().skip(1).any(|c| matches!(c, '*' | '?'))
     }
 
     /// The address, where the expression is one already.
@@ -116,12 +123,6 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
 }
 
-/// Whether a name has wildcards.
-#[must_use]
-pub fn has_wildcards(name: &str) -> bool {
-    name.contains(['*', '?'])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +147,6 @@ mod tests {
             ("*0x1000", (true, Base::Address(0x1000), 0)),
             ("snd-hda-intel!azx_probe", (false, name(Some("snd-hda-intel"), "azx_probe"), 0)),
             ("f.isra.0+4", (false, name(None, "f.isra.0"), 4)),
-            ("linux!tcp_*", (false, name(Some("linux"), "tcp_*"), 0)),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
@@ -162,6 +162,16 @@ mod tests {
         assert_eq!(Expression::parse("0x10-1").map(|e| e.literal()), Ok(Some(15)));
         assert_eq!(Expression::parse("*0x10").map(|e| e.literal()), Ok(None));
         assert_eq!(Expression::parse("a").map(|e| e.literal()), Ok(None));
+    }
+
+    #[test]
+    fn a_star_in_front_alone_makes_no_pattern() {
+        for text in ["*init_task", "*0x1000+8", "linux!tcp_prot"] {
+            assert!(!Expression::is_pattern(text), "{text}");
+        }
+        for text in ["linux!tcp_*", "*!*", "*tcp*", "tcp?prot", "*!tcp_prot*"] {
+            assert!(Expression::is_pattern(text), "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use object::{Absent, Read};
 
-use super::expression::{Base, Expression, has_wildcards, matches};
+use super::expression::{Base, Expression, matches};
 use super::kallsyms::{self, ModuleSymbols};
 use super::module::{Module, modules};
 use super::{Kernel, KernelFact};
@@ -131,7 +131,8 @@ impl Resolver {
                     let hits = symbols.symbols.iter().filter(|known| matches(symbol, &known.name));
                     found.extend(hits.map(|hit| (format!("{}!{}", loaded.name, hit.name), hit.address)));
                 }
-                Err(_) if has_wildcards(module) => {}
+                // Where several modules are asked, the report tells.
+                Err(_) if module != loaded.name => {}
                 Err(why) => return Err(no_symbols(&loaded.name, why)),
             }
         }

@@ -1,5 +1,7 @@
 //! `inspect_vaddr`: through which address spaces an address goes, down to the image file.
 
+use memory::Stored;
+
 use crate::os::linux::address_space::SpaceArg;
 use crate::os::linux::resolver;
 use crate::plugin::prelude::*;
@@ -26,8 +28,10 @@ row! {
         offset as "Offset": Address,
         /// The address space below; absent for the file itself.
         base as "Base AS": Option<String>,
-        /// The address in that one. Compressed images have no offset of single bytes: there it is the same address.
+        /// The address in that one; where it is compressed, that of the compressed block.
         base_offset as "Base AS Offset": Read<Address>,
+        /// Bytes of the compressed block; absent where bytes are stored as they are.
+        compressed as "Compressed": Option<ByteSize>,
     }
 }
 
@@ -45,18 +49,23 @@ impl Plugin for InspectVaddr {
         // Each space has one below it, given when it was made, so this ends.
         loop {
             let below = space.base();
-            let base_offset = match below {
-                Some(_) => space.translate(addr).map_err(|fault| Absent::Unreadable { addr, fault }),
+            let stored = match below {
+                Some(_) => space.stored(addr).map_err(|fault| Absent::Unreadable { addr, fault }),
                 None => Err(Absent::NotApplicable("the lowest address space")),
             };
-            let next = below.zip(base_offset.clone().ok());
             out.push(Row {
                 space: space.name(),
                 offset: Address(addr),
                 base: below.map(memory::AddressSpace::name),
-                base_offset: base_offset.map(Address),
+                base_offset: stored.clone().map(|stored| match stored {
+                    Stored::Plain(offset) | Stored::Compressed { block: offset, .. } => Address(offset),
+                }),
+                compressed: match stored {
+                    Ok(Stored::Compressed { len, .. }) => Some(ByteSize(len)),
+                    _ => None,
+                },
             })?;
-            let Some((below, target)) = next else { return Ok(()) };
+            let (Some(below), Ok(Stored::Plain(target))) = (below, stored) else { return Ok(()) };
             (space, addr) = (below, target);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Symbols of the kernel are those of the profile, those of modules are read from memory. Truth: `/proc/kallsyms`.
 
-use crate::os::linux::expression::{Base, Expression, has_wildcards};
+use crate::os::linux::expression::Expression;
 use crate::os::linux::resolver::{Resolver, ResolverFact};
 use crate::plugin::prelude::*;
 
@@ -20,7 +20,7 @@ pub struct Args {
 
 row! {
     pub struct Row {
-        /// The symbol asked for, or found at the address.
+        /// The symbol asked for; for an address or pointer, each symbol there, or the one that precedes it.
         symbol as "Symbol": Read<String>,
         /// Its address. Absolute and per-CPU symbols have values that are no addresses.
         offset as "Offset": Address,
@@ -37,29 +37,22 @@ impl Plugin for AddressResolver {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let resolver = session.fact::<ResolverFact>()?;
         for text in &args.symbol {
-            let expression = Expression::parse(text);
-            match expression.as_ref().map(|expression| expression.base) {
-                Ok(Base::Name { symbol, module })
-                    if has_wildcards(symbol) || module.is_some_and(has_wildcards) =>
-                {
-                    let found = resolver.search(text)?;
-                    if found.is_empty() {
-                        session.notes.info(format!("no symbol matches: {text}"));
-                    }
-                    for (name, address) in found {
-                        out.push(Row { symbol: Ok(name), offset: Address(address) })?;
-                    }
+            if Expression::is_pattern(text) {
+                let found = resolver.search(text.trim())?;
+                if found.is_empty() {
+                    session.notes.info(format!("no symbol matches: {text}"));
                 }
-                Ok(Base::Address(_)) => {
-                    let address = resolver.resolve(text)?;
-                    for symbol in names(&resolver, address) {
-                        out.push(Row { symbol, offset: Address(address) })?;
-                    }
+                for (name, address) in found {
+                    out.push(Row { symbol: Ok(name), offset: Address(address) })?;
                 }
-                Ok(Base::Name { .. }) | Err(_) => {
-                    let address = resolver.resolve(text)?;
-                    out.push(Row { symbol: Ok(text.clone()), offset: Address(address) })?;
-                }
+                continue;
+            }
+            let address = resolver.resolve(text)?;
+            let named =
+                Expression::parse(text).is_ok_and(|parsed| !parsed.deref && parsed.literal().is_none());
+            let names = if named { vec![Ok(text.clone())] } else { names(&resolver, address) };
+            for symbol in names {
+                out.push(Row { symbol, offset: Address(address) })?;
             }
         }
         resolver.report(&session.notes);

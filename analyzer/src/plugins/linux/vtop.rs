@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Next, Step, VirtualSpace};
+use memory::{AddressSpace, Next, Step, Stored, VirtualSpace};
 
 use crate::os::linux::{Kernel, KernelFact, ProcessFilter, resolver, task};
 use crate::plugin::prelude::*;
@@ -39,7 +39,7 @@ row! {
         /// Bits that are set in it.
         flags: String,
         /// What follows.
-        comment: Read<String>,
+        comment: String,
     }
 }
 
@@ -92,7 +92,7 @@ fn explain(
     };
     let steps = space.explain(virtual_address);
     for step in &steps {
-        let comment = Ok(comment(step));
+        let comment = comment(step);
         // An address that is not canonical has no entry anywhere.
         let canonical = space.paging().canonical(virtual_address) == virtual_address;
         let address = if canonical { Ok(Address(step.entry_addr)) } else { Err(NOT_CANONICAL) };
@@ -107,23 +107,20 @@ fn explain(
     }
     let Some(Next::Page { mut phys, .. }) = steps.last().map(|step| step.next) else { return Ok(()) };
     let no_entry = || Err(Absent::NotApplicable("no entry of a page table"));
-    push(
-        "physical".to_owned(),
-        Ok(Address(phys)),
-        no_entry(),
-        String::new(),
-        Ok("physical address".to_owned()),
-    )?;
+    push("physical".to_owned(), Ok(Address(phys)), no_entry(), String::new(), "physical address".to_owned())?;
     let mut layer: &dyn AddressSpace = space.physical().as_ref();
     while let Some(base) = layer.base() {
-        let found = layer.translate(phys).map_err(|fault| Absent::Unreadable { addr: phys, fault });
-        let comment = match &found {
-            Ok(_) => Ok(format!("offset in {}, by {}", base.name(), layer.name())),
-            Err(why) => Ok(why.to_string()),
+        let stored = layer.stored(phys);
+        let (address, comment) = match stored {
+            Ok(Stored::Plain(offset)) => (Ok(Address(offset)), format!("where {} keeps it", layer.name())),
+            Ok(Stored::Compressed { block, len }) => {
+                (Ok(Address(block)), format!("compressed block of {len} bytes, by {}", layer.name()))
+            }
+            Err(fault) => (Err(Absent::Unreadable { addr: phys, fault }), fault.to_string()),
         };
-        push(base.name(), found.clone().map(Address), no_entry(), String::new(), comment)?;
-        let Ok(next) = found else { break };
-        (layer, phys) = (base, next);
+        push(base.name(), address, no_entry(), String::new(), comment)?;
+        let Ok(Stored::Plain(offset)) = stored else { break };
+        (layer, phys) = (base, offset);
     }
     Ok(())
 }
