@@ -1,0 +1,32 @@
+//! Documents that come from repositories.
+
+use profile::Profile;
+use repository::Inventory;
+
+/// Largest text read, small enough that a run over it shows at once.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Reads `data` as a profile and uses all of it; what can be decoded must survive writing.
+pub fn profile(data: &[u8]) {
+    let Ok(profile) = Profile::parse(data, &profile::Limits { max_text: MAX_TEXT }) else { return };
+    let _ = profile.kind();
+    for name in profile.struct_names() {
+        let _ = profile.struct_def(name);
+    }
+    for symbol in profile.symbols().take(100) {
+        assert!(!profile.symbols_at_or_below(symbol.value).is_empty(), "at least the symbol itself");
+    }
+    if let Ok(document) = profile.to_document() {
+        let text = document.to_canonical_json();
+        let again = Profile::parse_text(text.clone()).expect("our own text");
+        assert_eq!(again.to_document().expect("our own text").to_canonical_json(), text);
+    }
+}
+
+/// Reads `data` as an inventory; what is read must survive writing.
+pub fn inventory(data: &[u8]) {
+    if let Ok(inventory) = Inventory::parse(data, MAX_TEXT) {
+        let again = Inventory::parse(&inventory.to_gzip(), MAX_TEXT * 16).expect("our own inventory");
+        assert_eq!(again.entries, inventory.entries);
+    }
+}
