@@ -1,9 +1,10 @@
 //! Notes: what the user must know about a result besides its rows. Partial output is never silent.
 
-use std::sync::Mutex;
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 /// How much a note matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Good to know; the result is complete.
     Info,
@@ -14,7 +15,7 @@ pub enum Severity {
 }
 
 /// One note.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Note {
     /// How much it matters.
     pub severity: Severity,
@@ -22,9 +23,21 @@ pub struct Note {
     pub text: String,
 }
 
-/// The notes of a run, in order, without repetitions.
+/// Most notes kept; a hostile image must not fill the memory with complaints about it.
+const MAX_NOTES: usize = 1000;
+
+/// The notes of a run, in order, without repetitions; beyond a thousand they are only counted.
 #[derive(Debug, Default)]
-pub struct Notes(Mutex<Vec<Note>>);
+pub struct Notes(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    notes: Vec<Note>,
+    /// The same notes, to find repetitions.
+    known: HashSet<Note>,
+    /// Number of notes left out, repetitions included.
+    left_out: u64,
+}
 
 impl Notes {
     /// Adds a note that leaves the result complete.
@@ -46,14 +59,54 @@ impl Notes {
 
     /// All notes so far, emptying the list.
     pub fn take(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut notes = kept.notes;
+        if kept.left_out > 0 {
+            let text = format!("{} more notes are left out", kept.left_out);
+            notes.push(Note { severity: Severity::Partial, text });
+        }
+        notes
     }
 
     fn add(&self, severity: Severity, text: String) {
-        let mut notes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let note = Note { severity, text };
-        if !notes.contains(&note) {
-            notes.push(note);
+        if kept.known.contains(&note) {
+            return;
         }
+        if kept.notes.len() >= MAX_NOTES {
+            kept.left_out = kept.left_out.saturating_add(1);
+        } else {
+            kept.known.insert(note.clone());
+            kept.notes.push(note);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_are_dropped_and_order_stays() {
+        let notes = Notes::default();
+        notes.partial("b");
+        notes.info("a");
+        notes.partial("b");
+        let texts: Vec<String> = notes.take().into_iter().map(|note| note.text).collect();
+        assert_eq!(texts, ["b", "a"]);
+        assert_eq!(notes.take(), []);
+    }
+
+    #[test]
+    fn a_flood_of_notes_is_counted_not_kept() {
+        let notes = Notes::default();
+        for n in 0..5000 {
+            notes.info(format!("note {n}"));
+        }
+        let taken = notes.take();
+        assert_eq!(taken.len(), 1001);
+        let last = Note { severity: Severity::Partial, text: "4000 more notes are left out".into() };
+        assert_eq!(taken.last(), Some(&last));
     }
 }

@@ -23,8 +23,9 @@ impl OutputFile {
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(exists(path));
         }
-        if path.is_dir() {
-            return Err(Error::usage(format!("a directory, not a file: {}", path.display())));
+        // Putting the file in its place would replace a device or pipe, not write to it.
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Error::usage(format!("not a regular file: {}", path.display())));
         }
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -139,6 +140,15 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         file.commit().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_and_directories_are_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in [Path::new("/dev/null"), directory.path()] {
+            assert_eq!(OutputFile::create(path, true).unwrap_err().kind(), ErrorKind::Usage);
+        }
     }
 
     #[test]

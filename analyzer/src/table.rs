@@ -209,8 +209,11 @@ pub fn text_of(bytes: &[u8]) -> String {
 
 /// Declares a row: one documented field per column. `field as "Name": Type` gives the column another name.
 ///
-/// ```ignore
-/// row! {
+/// ```
+/// use analyzer::table::{ObjRef, Row as _};
+/// use object::Read;
+///
+/// analyzer::row! {
 ///     pub struct Row {
 ///         /// The process.
 ///         task as "proc": ObjRef,
@@ -218,6 +221,8 @@ pub fn text_of(bytes: &[u8]) -> String {
 ///         ppid: Read<i32>,
 ///     }
 /// }
+/// assert_eq!(Row::COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>(), ["proc", "ppid"]);
+/// assert_eq!(Row::COLUMNS.iter().map(|column| column.doc).collect::<Vec<_>>(), ["The process.", "Process id of the parent."]);
 /// ```
 #[macro_export]
 macro_rules! row {

@@ -1,6 +1,7 @@
 //! Runs one plugin: rows to the renderer, notes to standard error, and the exit code.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::time::Instant;
 
 use clap::ArgMatches;
 
@@ -24,6 +25,7 @@ const BUFFER: usize = 64 << 10;
 /// Nothing reaches the output before the first row or the end of the run, so a run that fails at its start leaves it
 /// empty. One that fails later ends the table properly, marked incomplete.
 pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settings) -> Result<u8, Error> {
+    let started = Instant::now();
     let file = match &settings.output {
         Some(path) => Some(OutputFile::create(path, settings.session.overwrite)?),
         None => None,
@@ -38,14 +40,15 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
 
     let mut notes = session.take_notes();
     notes.extend(output.losses());
+    let rows = output.rows;
     let failure = match result {
         Err(error) if error.kind() != ErrorKind::Stopped => Some(error),
         Err(_) if !output.limited => return Ok(EXIT_COMPLETE),
         _ => None,
     };
     if output.limited {
-        let rows = if output.rows == 1 { "row" } else { "rows" };
-        let text = format!("stopped after {} {rows}, as --limit says", output.rows);
+        let unit = if rows == 1 { "row" } else { "rows" };
+        let text = format!("stopped after {rows} {unit}, as --limit says");
         notes.push(Note { severity: Severity::Info, text });
     }
     if let Some(error) = &failure {
@@ -53,6 +56,9 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
     }
     let complete = notes.iter().all(|note| note.severity == Severity::Info);
     let ended = if failure.is_none() || output.began { output.end(&notes, complete) } else { Ok(false) };
+    if settings.level >= Level::Debug {
+        report::line("debug", &format!("{rows} rows in {:.3} s", started.elapsed().as_secs_f64()));
+    }
     let wrote = match ended.map_err(Error::output) {
         Err(error) if error.kind() == ErrorKind::Stopped => return Ok(EXIT_COMPLETE),
         other => other,

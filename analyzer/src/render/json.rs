@@ -31,6 +31,8 @@
 //! * A row of a tree has `"_depth": n` where its depth is not 0.
 //! * `notes` have the severity `info`, `partial` (something is missing) or `error` (the run stopped in the middle of
 //!   the table). `complete` is false when there is any of the last two.
+//! * There is one whole object where the exit code is 0 or 3, or where the run stopped in the middle of the table; a
+//!   run that fails before its first row writes nothing.
 //! * Columns and keys may be added in later versions; none changes its meaning.
 
 use std::io::{self, Write};

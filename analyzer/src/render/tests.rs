@@ -132,6 +132,18 @@ fn text_keeps_the_widths_of_the_first_rows() {
 }
 
 #[test]
+fn text_has_no_blanks_at_the_end_of_a_line() {
+    let empty = || Value::Text(String::new());
+    let rows = [
+        (0, vec![Value::Uint(1), empty()]),
+        (0, vec![empty(), empty()]),
+        (0, vec![Value::Uint(2), Value::Text("x".into())]),
+    ];
+    let columns = [COLUMNS[1], COLUMNS[3]];
+    assert_eq!(render(Format::Text, &columns, &rows, Colours::Off), "uid cmd\n--- ---\n  1\n\n  2 x\n");
+}
+
+#[test]
 fn text_of_an_empty_table_is_its_header() {
     assert_eq!(render(Format::Text, &COLUMNS[1..3], &[], Colours::Off), "uid start\n--- -----\n");
 }

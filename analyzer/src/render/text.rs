@@ -60,14 +60,18 @@ impl<'w> Text<'w> {
             let padding = column.width.saturating_sub(length(cell));
             let before = if column.right { padding } else { 0 };
             let gap = usize::from(index > 0);
+            pending += gap + before;
             // Padding is written only when something follows: no blanks at the end of a line.
-            write!(self.out, "{:1$}", "", gap + pending + before)?;
+            if !cell.is_empty() {
+                write!(self.out, "{:pending$}", "")?;
+                pending = 0;
+            }
             if cell == ABSENT && colours == Colours::On {
                 write!(self.out, "\x1b[2m{cell}\x1b[0m")?;
             } else {
                 self.out.write_all(cell.as_bytes())?;
             }
-            pending = padding.saturating_sub(before);
+            pending += padding.saturating_sub(before);
         }
         writeln!(self.out)
     }
