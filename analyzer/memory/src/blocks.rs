@@ -3,6 +3,7 @@
 use crate::bytes::{to_u64, to_usize};
 use crate::cache::BlockCache;
 use crate::codec::{Codec, decompress};
+use crate::format::Yields;
 use crate::{AddressSpace, Fault, Run, Stored};
 use std::sync::Arc;
 
@@ -21,6 +22,13 @@ pub(crate) struct Block {
     pub(crate) codec: Option<Codec>,
 }
 
+impl Block {
+    /// Exclusive end of what it covers.
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(to_u64(self.len))
+    }
+}
+
 /// Where blocks are. Tables that stay in the file are read from the base space that is passed in.
 pub(crate) trait BlockStore: Send + Sync {
     /// Name of the space.
@@ -34,6 +42,50 @@ pub(crate) trait BlockStore: Send + Sync {
     fn end(&self) -> u64;
     /// Size of the largest block, decoded, in bytes.
     fn largest_block(&self) -> usize;
+}
+
+/// Blocks that are all known, ascending and without overlap.
+pub(crate) struct BlockList {
+    name: &'static str,
+    yields: Yields,
+    blocks: Vec<Block>,
+    largest: usize,
+}
+
+impl BlockList {
+    /// `yields` tells what a hole means: the end of a file, or memory that is not in the image.
+    pub(crate) fn new(name: &'static str, yields: Yields, blocks: Vec<Block>) -> Self {
+        let largest = blocks.iter().map(|block| block.len).max().unwrap_or(0);
+        Self { name, yields, blocks, largest }
+    }
+}
+
+impl BlockStore for BlockList {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn find(&self, _base: &dyn AddressSpace, addr: u64) -> Result<Block, Fault> {
+        let after = self.blocks.partition_point(|block| block.start <= addr);
+        let block = after.checked_sub(1).and_then(|index| self.blocks.get(index)).copied();
+        block.filter(|block| addr.wrapping_sub(block.start) < to_u64(block.len)).ok_or(match self.yields {
+            Yields::File => Fault::Truncated { offset: addr },
+            Yields::Memory => Fault::NotInImage { phys: addr },
+        })
+    }
+
+    fn ranges(&self, start: u64) -> Box<dyn Iterator<Item = (u64, u64)> + '_> {
+        let first = self.blocks.partition_point(|block| block.end() <= start);
+        Box::new(self.blocks.iter().skip(first).map(|block| (block.start, to_u64(block.len))))
+    }
+
+    fn end(&self) -> u64 {
+        self.blocks.last().map_or(0, Block::end)
+    }
+
+    fn largest_block(&self) -> usize {
+        self.largest
+    }
 }
 
 /// A space over a [`BlockStore`].

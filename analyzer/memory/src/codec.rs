@@ -15,7 +15,7 @@ pub(crate) enum Codec {
     Snappy,
     /// One chunk of the snappy framing format, from its 4-byte header; its checksum is verified.
     SnappyFrame,
-    /// One zstd frame.
+    /// One zstd frame; its checksum is verified if it has one.
     Zstd,
     /// One block of an .xz stream with its padding (in bytes) and check (by type), which is verified.
     Xz {
@@ -49,7 +49,11 @@ pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<
             out.len()
         }
         Codec::Xz { check, padding } => xz::decode_block(stored, check, padding, out)?,
-        Codec::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.decode_all(stored, out)).ok()?,
+        Codec::Zstd => ZSTD.with_borrow_mut(|zstd| {
+            let written = zstd.decode_all(stored, out).ok()?;
+            let checksum = zstd.get_checksum_from_data();
+            (checksum.is_none() || checksum == zstd.get_calculated_checksum()).then_some(written)
+        })?,
     };
     (written == out.len()).then_some(())
 }

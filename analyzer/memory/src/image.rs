@@ -310,3 +310,44 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_no_image_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("empty"), b"").unwrap();
+        std::fs::write(path("text"), "hello world\n".repeat(1000)).unwrap();
+        std::fs::write(path("short"), [0; 4095]).unwrap();
+        let message = |name: &str| {
+            let error = open(&path(name), &Limits::default()).unwrap_err();
+            error.to_string().replace(&folder.path().display().to_string(), "DIR")
+        };
+        assert_eq!(message("empty"), "empty file: DIR/empty");
+        assert_eq!(message("text"), "not a memory image but a text file: DIR/text");
+        let short = "cannot open raw image: smaller than one page of 4096 bytes: 4095: DIR/short";
+        assert_eq!(message("short"), short);
+        assert_eq!(message("gone"), "cannot read DIR/gone: No such file or directory (os error 2)");
+        assert!(message("").starts_with("a directory, not a memory image: DIR"));
+        let error = open(&path("text"), &Limits::default()).unwrap_err();
+        assert!(
+            error
+                .refusals()
+                .iter()
+                .any(|refusal| { refusal.to_string() == "LiME on file: no \"EMiL\" signature at the start" })
+        );
+    }
+
+    #[test]
+    fn a_page_of_zeros_is_a_raw_image() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0; 4096 + 5]).unwrap();
+        let image = open(file.path(), &Limits::default()).unwrap();
+        assert_eq!(image.layers, ["file", "raw"]);
+        assert_eq!(image.warnings, ["raw: size is no multiple of 4096, the end may be cut off: 4101"]);
+        assert_eq!(image.space.read_u64(4096), Err(crate::Fault::NotInImage { phys: 4101 }));
+    }
+}

@@ -26,6 +26,7 @@ mod scan;
 mod space;
 mod spool;
 mod xz;
+mod zstd;
 
 pub use fault::Fault;
 pub use file::FileSpace;

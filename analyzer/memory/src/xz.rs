@@ -7,10 +7,11 @@
 //! ```
 //! Source: "The .xz File Format" 1.2.1, sections 2 to 4. Integers of the index are little endian in groups of 7 bits.
 
-use crate::blocks::{Block, BlockStore};
+use crate::AddressSpace;
+use crate::blocks::Block;
 use crate::bytes::{array_at, to_u64, u32_at};
 use crate::codec::Codec;
-use crate::{AddressSpace, Fault};
+use crate::image::Limits;
 use lzma_rust2::XzReader;
 use std::io::Read;
 
@@ -72,38 +73,26 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The blocks of a file, ascending.
-pub(crate) struct XzBlocks {
-    blocks: Vec<Block>,
-    largest: usize,
-}
-
-impl XzBlocks {
-    /// Reads the indexes from the end of the file; `None` when they are damaged, cut off or beyond the limits.
-    pub(crate) fn parse(base: &dyn AddressSpace, max_blocks: usize, max_table: usize) -> Option<Self> {
-        let mut streams = Vec::new();
-        let mut count = 0usize;
-        let mut end = base.end();
-        while end > 0 {
-            let (start, blocks) = stream_before(base, end, max_blocks.checked_sub(count)?, max_table)?;
-            count = count.checked_add(blocks.len())?;
-            streams.push(blocks);
-            end = start;
-        }
-        let mut at = 0u64;
-        let mut blocks: Vec<Block> =
-            streams.into_iter().rev().flatten().filter(|block| block.len > 0).collect();
-        for block in &mut blocks {
-            block.start = at;
-            at = at.checked_add(to_u64(block.len))?;
-        }
-        let largest = blocks.iter().map(|block| block.len).max().unwrap_or(0);
-        Some(Self { blocks, largest })
+/// The blocks of a file, ascending, from the indexes at its end; `None` when those are damaged, cut off or beyond the
+/// limits.
+pub(crate) fn blocks(base: &dyn AddressSpace, limits: &Limits) -> Option<Vec<Block>> {
+    let mut streams = Vec::new();
+    let mut count = 0usize;
+    let mut end = base.end();
+    while end > 0 {
+        let left = limits.max_runs.checked_sub(count)?;
+        let (start, blocks) = stream_before(base, end, left, limits.max_table)?;
+        count = count.checked_add(blocks.len())?;
+        streams.push(blocks);
+        end = start;
     }
-
-    pub(crate) fn blocks(&self) -> &[Block] {
-        &self.blocks
+    let mut at = 0u64;
+    let mut blocks: Vec<Block> = streams.into_iter().rev().flatten().filter(|block| block.len > 0).collect();
+    for block in &mut blocks {
+        block.start = at;
+        at = at.checked_add(to_u64(block.len))?;
     }
+    Some(blocks)
 }
 
 /// Start and blocks (without addresses) of the stream that ends at `end`, padding included.
@@ -160,30 +149,4 @@ fn stream_before(
         block.offset = block.offset.checked_add(first)?;
     }
     Some((start, blocks))
-}
-
-impl BlockStore for XzBlocks {
-    fn name(&self) -> String {
-        "xz".to_owned()
-    }
-
-    fn find(&self, _base: &dyn AddressSpace, addr: u64) -> Result<Block, Fault> {
-        let after = self.blocks.partition_point(|block| block.start <= addr);
-        let block = after.checked_sub(1).and_then(|index| self.blocks.get(index)).copied();
-        block
-            .filter(|block| addr.wrapping_sub(block.start) < to_u64(block.len))
-            .ok_or(Fault::Truncated { offset: addr })
-    }
-
-    fn ranges(&self, _start: u64) -> Box<dyn Iterator<Item = (u64, u64)> + '_> {
-        Box::new(std::iter::once((0, self.end())))
-    }
-
-    fn end(&self) -> u64 {
-        self.blocks.last().map_or(0, |block| block.start.saturating_add(to_u64(block.len)))
-    }
-
-    fn largest_block(&self) -> usize {
-        self.largest
-    }
 }

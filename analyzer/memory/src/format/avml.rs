@@ -10,11 +10,11 @@
 //! cannot be told from a hole of the machine: both are "not in the image".
 //! Source: `src/image.rs` of microsoft/avml; the snappy framing format description.
 
-use crate::blocks::{Block, BlockSpace, BlockStore};
+use crate::blocks::{Block, BlockList, BlockSpace};
 use crate::bytes::{array_at, to_u64, to_usize};
 use crate::codec::Codec;
 use crate::format::lime::{HEADER, RangeHeader};
-use crate::format::{Opened, Refused, expect_magic};
+use crate::format::{Opened, Refused, Yields, expect_magic};
 use crate::image::{Hints, Limits};
 use crate::{AddressSpace, Fault};
 use std::sync::Arc;
@@ -52,14 +52,15 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, _head: &[u8], limits: &Limits) 
     chunks.retain(|block| {
         let fits = block.start >= end;
         if fits {
-            end = block.start.saturating_add(to_u64(block.len));
+            end = block.end();
         }
         fits
     });
     if chunks.len() < all {
         warnings.push(format!("chunks dropped because ranges overlap: {}", all.saturating_sub(chunks.len())));
     }
-    let space = BlockSpace::new(Arc::clone(base), Chunks { chunks }, limits.cache);
+    let space =
+        BlockSpace::new(Arc::clone(base), BlockList::new("AVML", Yields::Memory, chunks), limits.cache);
     Ok(Opened { space: Arc::new(space), hints: Hints::default(), warnings })
 }
 
@@ -143,39 +144,5 @@ impl Chunk {
         } else {
             Block { start, len, offset: at, stored: to_usize(self.size), codec: Some(Codec::SnappyFrame) }
         }
-    }
-}
-
-/// All chunks, ascending and without overlap.
-struct Chunks {
-    chunks: Vec<Block>,
-}
-
-impl BlockStore for Chunks {
-    fn name(&self) -> String {
-        "AVML".to_owned()
-    }
-
-    fn find(&self, _base: &dyn AddressSpace, addr: u64) -> Result<Block, Fault> {
-        let after = self.chunks.partition_point(|block| block.start <= addr);
-        let block = after.checked_sub(1).and_then(|index| self.chunks.get(index));
-        match block {
-            Some(block) if addr.wrapping_sub(block.start) < to_u64(block.len) => Ok(*block),
-            _ => Err(Fault::NotInImage { phys: addr }),
-        }
-    }
-
-    fn ranges(&self, start: u64) -> Box<dyn Iterator<Item = (u64, u64)> + '_> {
-        let first =
-            self.chunks.partition_point(|block| block.start.saturating_add(to_u64(block.len)) <= start);
-        Box::new(self.chunks.iter().skip(first).map(|block| (block.start, to_u64(block.len))))
-    }
-
-    fn end(&self) -> u64 {
-        self.chunks.last().map_or(0, |block| block.start.saturating_add(to_u64(block.len)))
-    }
-
-    fn largest_block(&self) -> usize {
-        to_usize(CHUNK)
     }
 }

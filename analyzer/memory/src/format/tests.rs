@@ -248,6 +248,22 @@ fn zstd(plain: &[u8]) -> Vec<u8> {
     [frame(first), b"\x51\x2a\x4d\x18\x03\0\0\0abc".to_vec(), frame(second)].concat()
 }
 
+/// Frames of `size` bytes that say how much they hold, in raw blocks of 1000 bytes.
+fn zstd_frames(plain: &[u8], size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for frame in plain.chunks(size) {
+        bytes.extend(b"\x28\xb5\x2f\xfd\xa0");
+        bytes.extend(u32s(&[frame.len() as u32]));
+        let blocks = frame.chunks(1000).count();
+        for (index, block) in frame.chunks(1000).enumerate() {
+            let header = (block.len() as u32) << 3 | u32::from(index + 1 == blocks);
+            bytes.extend(&header.to_le_bytes()[..3]);
+            bytes.extend(block);
+        }
+    }
+    bytes
+}
+
 fn crc32(bytes: &[u8]) -> [u8; 4] {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
@@ -380,6 +396,21 @@ fn an_xz_of_small_blocks_is_decoded_on_demand_and_its_checks_are_verified() {
     assert!(matches!(image.space.read_vec(0x6000, 4096, 4096), Err(Fault::Corrupt { .. })));
     let mut padded = vec![0; 0x8000];
     assert_eq!(image.space.read_padded(0, &mut padded).missing, 0x2000);
+}
+
+#[test]
+fn a_zst_of_small_frames_is_decoded_on_demand_and_a_cut_one_front_to_back() {
+    let mut bytes = zstd_frames(&lime(), 3000);
+    let image = opened(bytes.clone());
+    assert_eq!(image.layers, ["buffer", "zstd", "LiME"]);
+    assert_test_memory(&image);
+    assert_test_memory(&opened(zstd_frames(&lime(), 1 << 20)));
+    // The writer of the frames of `zstd` keeps their size to itself.
+    assert_test_memory(&opened(zstd(&lime())));
+    bytes.truncate(bytes.len() - 100);
+    let image = opened(bytes);
+    assert_eq!(image.warnings.len(), 2, "{:?}", image.warnings);
+    assert_eq!(image.space.read_u64(0x10000), Ok(16));
 }
 
 #[test]
@@ -593,6 +624,7 @@ fn mutated_gzip_is_survived() {
 #[test]
 fn mutated_zstd_is_survived() {
     survive_mutations(&zstd(&lime()));
+    survive_mutations(&zstd_frames(&lime(), 3000));
 }
 
 #[test]
