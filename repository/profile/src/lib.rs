@@ -6,6 +6,7 @@
 //!
 //! The format is that of Rekall's profile repository (`v1.0`): one JSON object whose keys start with `$`.
 
+mod diff;
 mod document;
 pub mod isf;
 mod model;
@@ -14,6 +15,7 @@ mod read;
 mod vtype;
 mod write;
 
+pub use diff::{Change, ChangeKind, diff, type_text};
 pub use document::{Document, Enum, Metadata};
 pub use model::{DataModel, Native, NativeKind};
 pub use read::{Kind, Limits, Profile, ReadError, Symbol, json_text};
