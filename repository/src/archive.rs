@@ -15,7 +15,7 @@ use crate::LAYOUT;
 use crate::config::Limits;
 use crate::directory::{may_be_document, may_be_linux};
 use crate::inventory::{self, Inventory, InventoryEntry};
-use crate::source::{self, Content, Found, Source};
+use crate::source::{self, Found, Source};
 use crate::trace::{Answer, Trace};
 
 /// A zip archive of profiles; opened when first asked.
@@ -67,10 +67,6 @@ impl Archive {
         Ok(bytes)
     }
 
-    fn content(&self, name: &ProfileName) -> Result<Content, Answer> {
-        source::decode(&self.bytes(name)?, &self.limits).map_err(Answer::damaged)
-    }
-
     /// The stored inventory completed by unlisted members; those that may be Linux kernels are opened.
     fn list(&self, members: &BTreeMap<ProfileName, usize>) -> Inventory {
         let stored = ProfileName::new(inventory::NAME).ok().and_then(|name| self.bytes(&name).ok());
@@ -86,8 +82,9 @@ impl Archive {
             let mut entry = InventoryEntry::default();
             if may_be_linux(name) && reads < self.limits.max_reads {
                 reads += 1;
-                let Ok(content) = self.content(name) else { continue };
-                entry = InventoryEntry::describe(&content.profile, 0.0, &content.sha256);
+                let content = self.bytes(name).and_then(|bytes| source::decode_hashed(&bytes, &self.limits));
+                let Ok((profile, sha256)) = content else { continue };
+                entry = InventoryEntry::describe(&profile, 0.0, &sha256);
             }
             inventory.entries.insert(name.clone(), entry);
         }
@@ -125,11 +122,10 @@ impl Source for Archive {
     }
 
     fn read(&self, name: &ProfileName, trace: &mut Trace) -> Option<Found> {
-        let (answer, found) = match self.content(name) {
-            Ok(content) => (
-                Answer::Found,
-                Some(Found { profile: content.profile, source: format!("{}: {name}", self.label) }),
-            ),
+        let (answer, found) = match self.bytes(name).and_then(|bytes| source::decode(&bytes, &self.limits)) {
+            Ok(profile) => {
+                (Answer::Found, Some(Found { profile, source: format!("{}: {name}", self.label) }))
+            }
             Err(answer) => (answer, None),
         };
         trace.add(&self.label, name, answer);

@@ -270,11 +270,11 @@ impl Directory {
 
     fn describe(&self, name: &ProfileName) -> Result<InventoryEntry, Answer> {
         let stored = self.get(name)?;
-        let content = source::decode(&stored.bytes, &self.limits).map_err(Answer::damaged)?;
-        if content.profile.metadata().is_empty() {
+        let (profile, sha256) = source::decode_hashed(&stored.bytes, &self.limits)?;
+        if profile.metadata().is_empty() {
             return Err(Answer::damaged("no $METADATA section"));
         }
-        Ok(InventoryEntry::describe(&content.profile, stored.last_modified, &content.sha256))
+        Ok(InventoryEntry::describe(&profile, stored.last_modified, &sha256))
     }
 
     /// Names of all files that may be documents, sorted; at most [`Limits::max_tree`] files are looked at.
@@ -321,8 +321,8 @@ impl Source for Directory {
     fn read(&self, name: &ProfileName, trace: &mut Trace) -> Option<Found> {
         let read = || {
             let stored = self.get(name)?;
-            let content = source::decode(&stored.bytes, &self.limits).map_err(Answer::damaged)?;
-            Ok(Found { profile: content.profile, source: stored.path.display().to_string() })
+            let profile = source::decode(&stored.bytes, &self.limits)?;
+            Ok(Found { profile, source: stored.path.display().to_string() })
         };
         match read() {
             Ok(found) => {

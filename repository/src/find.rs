@@ -6,7 +6,7 @@ use std::fmt;
 use profile::names::{BuildId, ProfileName, release_of_banner};
 
 use crate::directory::{is_kernel, may_be_linux};
-use crate::inventory::InventoryEntry;
+use crate::inventory::{InventoryEntry, build_id_in};
 use crate::search_path::SearchPath;
 use crate::source::Source;
 use crate::trace::{Answer, Asked, Trace};
@@ -171,7 +171,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn reason(&self, name: &ProfileName, entry: &InventoryEntry) -> Option<Reason> {
-        let recorded_id = entry.build_id();
+        let recorded_id = entry.build_id().or_else(|| build_id_in(name.as_str()));
         if let (Some(wanted), Some(recorded)) = (self.build_id, &recorded_id) {
             // The inventory names the exact build: a different one is no candidate, whatever its name says.
             return (wanted == recorded).then_some(Reason::BuildId);

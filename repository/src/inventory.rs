@@ -77,10 +77,11 @@ impl InventoryEntry {
         self.keys.get(key).and_then(Value::as_str)
     }
 
-    /// GNU build-id of the kernel described (`BuildID`).
+    /// GNU build-id of the kernel described: recorded (`BuildID`), or in the name a symlink points to.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId> {
-        self.text("BuildID").and_then(BuildId::from_hex)
+        let recorded = self.text("BuildID").and_then(BuildId::from_hex);
+        recorded.or_else(|| build_id_in(self.text("Target")?))
     }
 
     /// The kernel release described (`Release`, else taken from `Banner`).
@@ -148,6 +149,11 @@ impl Inventory {
     pub fn to_gzip(&self) -> Vec<u8> {
         profile::gzip(self.to_document().to_canonical_json().as_bytes())
     }
+}
+
+/// The build-id in a name of the form [`ProfileName::linux_build_id`] gives.
+pub(crate) fn build_id_in(name: &str) -> Option<BuildId> {
+    BuildId::from_hex(name.strip_prefix("Linux/BuildID/")?)
 }
 
 fn entry_from(mut keys: Map<String, Value>) -> InventoryEntry {

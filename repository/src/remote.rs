@@ -8,9 +8,9 @@
 //! These are the requests of original clients. Whatever goes wrong, what the cache holds is still used; without a
 //! valid inventory the server is not asked again in this session.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use profile::Profile;
 use profile::names::ProfileName;
 use reqwest::Url;
 
@@ -19,7 +19,7 @@ use crate::cache::{Cache, Cached, Form, Record};
 use crate::config::{Config, Limits};
 use crate::http::{Client, HttpError, Reply, Validators};
 use crate::inventory::{self, Inventory, InventoryEntry, InventoryError};
-use crate::source::{self, Content, Found, Source};
+use crate::source::{self, Found, Source};
 use crate::trace::{Answer, Trace, plain};
 
 /// Called with the URL before each network request.
@@ -165,7 +165,7 @@ impl Remote {
         name: &ProfileName,
         entry: &InventoryEntry,
         cached: Option<&Record>,
-    ) -> Result<Option<Content>, Answer> {
+    ) -> Result<Option<Profile>, Answer> {
         match self.fetch(name, cached)? {
             Fetched::NotModified => {
                 if let Some(record) = cached {
@@ -176,16 +176,16 @@ impl Remote {
                 Ok(None)
             }
             Fetched::Body { bytes, form, validators } => {
-                let content = source::decode(&bytes, &self.limits).map_err(Answer::damaged)?;
-                if content.profile.metadata().is_empty() {
+                let (profile, sha256) = source::decode_hashed(&bytes, &self.limits)?;
+                if profile.metadata().is_empty() {
                     return Err(Answer::damaged("no $METADATA section: some other document was served"));
                 }
-                if entry.sha256().is_some_and(|listed| listed != content.sha256) {
+                if entry.sha256().is_some_and(|listed| listed != sha256) {
                     return Err(Answer::damaged("its SHA-256 is not the one the inventory lists"));
                 }
-                let record = Record::new(form, validators, entry.last_modified, content.sha256.clone());
+                let record = Record::new(form, validators, entry.last_modified, sha256);
                 self.keep(|cache| cache.put(name, &bytes, record));
-                Ok(Some(content))
+                Ok(Some(profile))
             }
         }
     }
@@ -197,43 +197,34 @@ impl Remote {
         }
     }
 
-    fn cached(&self, name: &ProfileName) -> Option<(Cached, Content)> {
+    fn cached(&self, name: &ProfileName) -> Option<(Cached, Profile)> {
         let cached = self.cache.as_ref()?.get(name)?;
-        let content = source::decode(&cached.bytes, &self.limits).ok()?;
-        Some((cached, content))
+        let profile = source::decode(&cached.bytes, &self.limits).ok()?;
+        Some((cached, profile))
     }
 
     fn find(&self, name: &ProfileName, trace: &mut Trace) -> Result<Found, Answer> {
         let session = self.session();
         let inventory = session.inventory.as_ref().ok_or_else(|| closed(session))?;
         let entry = inventory.get(name).ok_or(Answer::NotListed)?;
-        let (cached, content) = self.cached(name).unzip();
-        let from_cache = |content: Content, path: &Path| Found {
-            profile: content.profile,
-            source: format!("{} (cached in {})", self.label, path.display()),
-        };
-        let current = cached.as_ref().is_some_and(|cached| is_current(&cached.record, entry));
+        let cached = self.cached(name);
+        let record = cached.as_ref().map(|(cached, _)| &cached.record);
         let refreshed = match &session.closed {
-            _ if current => Ok(None),
+            _ if record.is_some_and(|record| is_current(record, entry)) => Ok(None),
             Some(answer) => Err(answer.clone()),
-            None => self.refresh(name, entry, cached.as_ref().map(|cached| &cached.record)),
+            None => self.refresh(name, entry, record),
         };
-        let answer = match (refreshed, cached, content) {
-            (Ok(Some(content)), _, _) => {
-                return Ok(Found { profile: content.profile, source: self.label.clone() });
-            }
-            (Ok(None), Some(cached), Some(content)) => return Ok(from_cache(content, &cached.path)),
-            // The server cannot give the newer document; the older one is still a profile of this name.
-            (Err(answer), Some(cached), Some(content)) => {
-                if answer != Answer::Offline {
-                    trace.add(&self.label, name, answer);
-                }
-                return Ok(from_cache(content, &cached.path));
-            }
-            (Err(answer), _, _) => answer,
-            (Ok(None), _, _) => Answer::NotFound,
+        let failure = match refreshed {
+            Ok(Some(profile)) => return Ok(Found { profile, source: self.label.clone() }),
+            Ok(None) => None,
+            Err(answer) => Some(answer),
         };
-        Err(answer)
+        let Some((cached, profile)) = cached else { return Err(failure.unwrap_or(Answer::NotFound)) };
+        // The server cannot give the newer document; the older one is still a profile of this name.
+        if let Some(answer) = failure.filter(|answer| *answer != Answer::Offline) {
+            trace.add(&self.label, name, answer);
+        }
+        Ok(Found { profile, source: format!("{} (cached in {})", self.label, cached.path.display()) })
     }
 }
 

@@ -299,8 +299,8 @@ fn local_file(name: &str, limits: &Limits) -> Result<Found, Answer> {
         .find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
         .ok_or(Answer::NotFound)?;
     let bytes = directory::read_file(path, limits.max_text)?;
-    let content = source::decode(&bytes, limits).map_err(Answer::damaged)?;
-    Ok(Found { profile: content.profile, source: path.display().to_string() })
+    let profile = source::decode(&bytes, limits)?;
+    Ok(Found { profile, source: path.display().to_string() })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the search path needs of a repository, whatever it is made of.
 
+use profile::Profile;
 use profile::names::ProfileName;
-use profile::{Profile, ReadError};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Limits;
@@ -30,18 +30,16 @@ pub(crate) trait Source: Send + Sync {
     fn inventory(&self) -> Result<&Inventory, Answer>;
 }
 
-/// A document's bytes, decoded.
-pub(crate) struct Content {
-    pub(crate) profile: Profile,
-    /// SHA-256 of the JSON text in lower-case hex; for canonically written documents the content hash.
-    pub(crate) sha256: String,
+/// Decodes a document, gzip-compressed or plain.
+pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Profile, Answer> {
+    Profile::parse(bytes, &limits.profile()).map_err(Answer::damaged)
 }
 
-/// Decodes a document, gzip-compressed or plain.
-pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Content, ReadError> {
-    let text = profile::json_text(bytes, &limits.profile())?;
+/// Decodes a document and hashes its JSON text; for canonically written documents that is the content hash.
+pub(crate) fn decode_hashed(bytes: &[u8], limits: &Limits) -> Result<(Profile, String), Answer> {
+    let text = profile::json_text(bytes, &limits.profile()).map_err(Answer::damaged)?;
     let sha256 = sha256_hex(text.as_bytes());
-    Ok(Content { profile: Profile::parse_text(text)?, sha256 })
+    Ok((Profile::parse_text(text).map_err(Answer::damaged)?, sha256))
 }
 
 /// SHA-256 in lower-case hex.

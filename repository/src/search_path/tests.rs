@@ -296,6 +296,10 @@ fn kernels_are_found_by_build_id_then_banner_then_release() {
     write(second.path(), "v1.0/Linux/by-banner.gz", &gz(&recorded(None, Some(&format!("{BANNER}\n")))));
     let other_id = "00".repeat(20);
     write(second.path(), &format!("v1.0/Linux/{release}.gz"), &gz(&recorded(Some(&other_id), None)));
+    // Another build of the same release, under its build-id and by a symlink to that: no candidates either.
+    write(second.path(), &format!("v1.0/Linux/BuildID/{other_id}.gz"), &gz(&recorded(None, Some(BANNER))));
+    let alias = Document::symlink(&format!("Linux/BuildID/{other_id}"));
+    write(second.path(), &format!("v1.0/Alias/{release}.gz"), &gz(&alias));
     let evidence = LinuxEvidence {
         build_id: BuildId::from_hex(ID),
         banner: Some(format!("{BANNER}\n\0")),

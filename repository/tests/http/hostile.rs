@@ -170,3 +170,14 @@ fn a_cache_that_cannot_be_written_costs_a_note_only() {
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains("cannot write the profile cache"), "{notes:?}");
 }
+
+#[test]
+fn https_never_falls_back_to_an_unencrypted_answer() {
+    let server = Server::start();
+    listed(&server);
+    let base = server.base().replace("http://", "https://");
+    let error =
+        Session::new(&base, None).path.load("Linux/fixture").expect_err("the server speaks plain http");
+    assert!(matches!(last(&error), Answer::Unreachable(_)), "{error:?}");
+    assert_eq!(server.requests(), [""; 0]);
+}
