@@ -68,7 +68,8 @@ impl Error {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "used as map_err(Error::output)")]
     pub fn output(error: io::Error) -> Self {
-        let kind = if error.kind() == io::ErrorKind::BrokenPipe { ErrorKind::Stopped } else { ErrorKind::Output };
+        let kind =
+            if error.kind() == io::ErrorKind::BrokenPipe { ErrorKind::Stopped } else { ErrorKind::Output };
         Self::new(kind, format!("cannot write output: {error}"))
     }
 
@@ -132,8 +133,9 @@ impl std::error::Error for Error {}
 
 impl From<object::Missing> for Error {
     fn from(missing: object::Missing) -> Self {
-        Self::analysis(missing.to_string())
-            .with_hint("make a fuller profile of this kernel with `rekal convert_profile`, from vmlinux or BTF")
+        Self::analysis(missing.to_string()).with_hint(
+            "make a fuller profile of this kernel with `rekal convert_profile`, from vmlinux or BTF",
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use object::Absent;
+use proptest::prelude::*;
 
 use super::*;
 use crate::notes::Severity;
@@ -312,4 +313,35 @@ fn format_names_are_found_and_rekalls_too() {
     assert_eq!(Format::parse("TextRenderer"), Some(Format::Text));
     assert_eq!(Format::parse("data"), Some(Format::Json));
     assert_eq!(Format::parse("xls"), None);
+}
+
+proptest! {
+    /// Whatever the text, a row is one line (a block in `wide`) without a character a terminal acts on, and JSON gives
+    /// the text back.
+    #[test]
+    fn no_text_of_an_image_reaches_the_terminal_as_a_control(
+        text in prop::collection::vec(prop_oneof![any::<char>(), (0u32..0xa0).prop_map(|c| char::from_u32(c).unwrap()),
+            (0x2000u32..0x2070).prop_map(|c| char::from_u32(c).unwrap())], 0..20)
+    ) {
+        let text: String = text.into_iter().collect();
+        let columns = &COLUMNS[3..];
+        for &format in Format::ALL {
+            let rows = [(0, vec![Value::Text(text.clone())])];
+            let out = render(format, columns, &rows, Colours::Off);
+            let controls = out.chars().filter(|&c| escape::is_unsafe(c) && c != '\n');
+            let expected = if format == Format::Csv { 2 } else { 0 };
+            prop_assert_eq!(controls.count(), expected, "{}: {:?}", format.name(), out);
+            let lines = match format {
+                Format::Text => 3,
+                Format::Wide | Format::Csv | Format::Test => 2,
+                Format::Json => 8,
+                Format::Ndjson => 1,
+            };
+            prop_assert_eq!(out.lines().count(), lines, "{}: {:?}", format.name(), out);
+            if format == Format::Ndjson {
+                let row: serde_json::Value = serde_json::from_str(&out).unwrap();
+                prop_assert_eq!(row["cmd"].as_str(), Some(text.as_str()));
+            }
+        }
+    }
 }
