@@ -46,7 +46,7 @@ impl std::fmt::Display for End {
             Self::Broken { node, why, recovered } => {
                 write!(
                     f,
-                    "is broken at {node:#x} ({why}); {recovered} more nodes were found from its other end"
+                    "is broken at {node:#x} ({why}); {recovered} nodes behind the break were found"
                 )
             }
             Self::Truncated { limit } => write!(f, "was cut off after {limit} nodes"),

@@ -3,7 +3,7 @@
 //! Programs may write there (`setproctitle`), so this is evidence of what the process wants to be seen as.
 
 use memory::AddressSpace;
-use object::{Absent, Read, Uint};
+use object::{Absent, Read};
 
 use super::Kernel;
 use super::mm::Mm;
@@ -11,7 +11,8 @@ use super::task::Task;
 
 /// Longest command line that is read, in bytes. The kernel allows 6 MiB.
 const MAX_BYTES: u64 = 1 << 20;
-const PAGE_SIZE: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
+const PAGE_SIZE: u64 = PAGE_BYTES as u64;
 
 /// A command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,17 +37,34 @@ impl CommandLine {
 pub fn command_line(kernel: &Kernel, task: &Task<'_>) -> Read<CommandLine> {
     let mm = Mm::at(task.target(), task.mm()?.non_null("no user address space")?);
     let user = task.user_target(kernel)?;
-    let (Uint(start), Uint(end)) = (mm.arg_start()?, mm.arg_end()?);
-    let (Uint(env_start), Uint(env_end)) = (mm.env_start()?, mm.env_end()?);
+    let bounds = Bounds {
+        start: mm.arg_start()?.0,
+        end: mm.arg_end()?.0,
+        env_start: mm.env_start()?.0,
+        env_end: mm.env_end()?.0,
+    };
+    command_line_in(user.space(), &bounds)
+}
+
+/// Where arguments and environment lie in a process; ends are exclusive.
+struct Bounds {
+    start: u64,
+    end: u64,
+    env_start: u64,
+    env_end: u64,
+}
+
+fn command_line_in(space: &dyn AddressSpace, bounds: &Bounds) -> Read<CommandLine> {
+    let &Bounds { start, end, env_start, env_end } = bounds;
     if start >= end {
         return Ok(CommandLine { bytes: Vec::new(), cut: None });
     }
     // A process that overwrote the NUL of its last argument has set a title: one string, which may go on into the
     // environment where that follows directly; at most a page of it.
-    let last = user.space().read_u8(end.wrapping_sub(1)).unwrap_or(0);
+    let last = space.read_u8(end.wrapping_sub(1)).unwrap_or(0);
     if last != 0 {
         let limit = if env_start == end && env_end >= env_start { env_end } else { end };
-        let mut title = read(user.space(), start, limit.wrapping_sub(start).min(PAGE_SIZE))?;
+        let mut title = read(space, start, limit.wrapping_sub(start).min(PAGE_SIZE))?;
         if let Some(nul) = title.bytes.iter().position(|byte| *byte == 0) {
             title.bytes.truncate(nul.saturating_add(1));
             title.cut = None;
@@ -54,7 +72,7 @@ pub fn command_line(kernel: &Kernel, task: &Task<'_>) -> Read<CommandLine> {
         return Ok(title);
     }
     let length = end.wrapping_sub(start);
-    let mut line = read(user.space(), start, length.min(MAX_BYTES))?;
+    let mut line = read(space, start, length.min(MAX_BYTES))?;
     if length > MAX_BYTES && line.cut.is_none() {
         line.cut = Some(format!("only {MAX_BYTES} of {length} bytes are shown"));
     }
@@ -68,7 +86,7 @@ fn read(space: &dyn AddressSpace, start: u64, length: u64) -> Read<CommandLine> 
     let mut at = start;
     while at < end {
         let next = (at | (PAGE_SIZE - 1)).saturating_add(1).min(end);
-        match space.read_vec(at, next.wrapping_sub(at), PAGE_SIZE as usize) {
+        match space.read_vec(at, next.wrapping_sub(at), PAGE_BYTES) {
             Ok(page) => bytes.extend(page),
             Err(fault) if bytes.is_empty() => return Err(Absent::Unreadable { addr: at, fault }),
             Err(fault) => {
@@ -78,4 +96,60 @@ fn read(space: &dyn AddressSpace, start: u64, length: u64) -> Read<CommandLine> 
         at = next;
     }
     Ok(CommandLine { bytes, cut: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    fn line(bytes: &[u8]) -> Vec<String> {
+        let line = CommandLine { bytes: bytes.to_vec(), cut: None };
+        line.arguments().map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+    }
+
+    /// Start of the arguments; the page before and those from 0x5000 on are missing.
+    const START: u64 = 0x2ff8;
+
+    fn lines(args: &[u8], env: &[u8], arg_end: u64, env_start: u64, env_end: u64) -> Read<CommandLine> {
+        let mut memory = Memory::default();
+        memory.bytes(START, args).bytes(START + args.len() as u64, env).word(0x3ff8, 0).word(0x4ff8, 0);
+        let area = Bounds { start: START, end: arg_end, env_start, env_end };
+        command_line_in(memory.target("{}", &[]).space(), &area)
+    }
+
+    #[test]
+    fn arguments_are_split_at_their_nuls() {
+        assert_eq!(line(b"sh\0-c\0\0"), ["sh", "-c", ""]);
+        assert_eq!(line(b"a b"), ["a b"]);
+        assert_eq!(line(b"\0"), [""]);
+        assert!(line(b"").is_empty());
+    }
+
+    #[test]
+    fn a_line_is_its_arguments_across_pages() {
+        let end = START + 14;
+        let line = lines(b"sleep\0eleven\0x", b"", end - 1, end, end).expect("readable");
+        assert_eq!(line, CommandLine { bytes: b"sleep\0eleven\0".to_vec(), cut: None });
+    }
+
+    #[test]
+    fn a_title_goes_on_into_the_environment_up_to_its_nul() {
+        let end = START + 8;
+        let line = lines(b"nginx: m", b"aster\0HOME=/\0", end, end, end + 13).expect("readable");
+        assert_eq!(line.bytes, b"nginx: master\0");
+        // Not where the environment is elsewhere.
+        let line = lines(b"nginx: m", b"aster\0HOME=/\0", end, end + 1, end + 13).expect("readable");
+        assert_eq!(line.bytes, b"nginx: m");
+    }
+
+    #[test]
+    fn torn_and_endless_lines_are_cut_with_a_reason() {
+        let torn = lines(b"a\0", b"", u64::MAX, 0, 0).expect("starts");
+        assert_eq!(torn.bytes.len() as u64, 0x5000 - START);
+        assert!(torn.cut.is_some());
+        assert!(
+            matches!(lines(b"a\0", b"", START - 4, 0, 0), Ok(CommandLine { bytes, .. }) if bytes.is_empty())
+        );
+    }
 }

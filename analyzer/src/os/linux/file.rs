@@ -197,3 +197,74 @@ fn table(target: &Target, files: u64) -> (Vec<Descriptor<'_>>, walk::End) {
     }
     (found, end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    const STRUCTS: &str = r#"{
+        "task_struct": [8, {"files": [0, ["Pointer", {"target": "files_struct"}]]}],
+        "files_struct": [8, {"fdt": [0, ["Pointer", {"target": "fdtable"}]]}],
+        "fdtable": [24, {
+            "max_fds": [0, ["unsigned int"]], "fd": [8, ["Pointer", {"target": "Void"}]],
+            "close_on_exec": [16, ["Pointer", {"target": "Void"}]]}],
+        "file": [8, {"f_flags": [0, ["unsigned int"]]}]
+    }"#;
+    const TASK: u64 = 0x1000;
+    const FDT: u64 = 0x1200;
+    const ARRAY: u64 = 0x10_0000;
+    const BITS: u64 = 0x1800;
+
+    fn table(max_fds: u64) -> Memory {
+        let mut memory = Memory::default();
+        memory.word(TASK, 0x1100).word(0x1100, FDT).words(FDT, &[max_fds, ARRAY, BITS]).word(BITS, 0b100);
+        memory.word(0x1900, 0o2);
+        memory
+    }
+
+    fn files(memory: &Memory) -> (Vec<(u32, u64, Read<u32>)>, walk::End) {
+        let target = memory.target(STRUCTS, &[]);
+        let (found, end) = files_of(&Task::at(&target, TASK));
+        (found.iter().map(|found| (found.fd, found.file.addr(), found.flags())).collect(), end)
+    }
+
+    #[test]
+    fn descriptors_carry_their_own_close_on_exec_flag() {
+        let mut memory = table(64);
+        memory.words(ARRAY, &[0x1900, 0, 0x1900]);
+        let expected = vec![(0, 0x1900, Ok(0o2)), (2, 0x1900, Ok(0o2_000_002))];
+        assert_eq!(files(&memory), (expected, walk::End::Complete));
+    }
+
+    #[test]
+    fn a_task_without_open_files_has_an_empty_table() {
+        let mut memory = table(64);
+        memory.word(TASK, 0);
+        assert_eq!(files(&memory), (vec![], walk::End::Complete));
+    }
+
+    #[test]
+    fn a_huge_table_is_cut_off_and_unreadable_parts_are_skipped() {
+        let mut memory = table(u64::from(u32::MAX));
+        // The first page of the array is missing, the second is there.
+        memory.word(ARRAY + 4096, 0x1900);
+        let (found, end) = files(&memory);
+        assert_eq!(found.iter().map(|found| found.0).collect::<Vec<_>>(), [512]);
+        assert!(matches!(end, walk::End::Broken { node: ARRAY, recovered: 1, .. }), "{end:?}");
+        // Nothing is torn: every page of the largest table is there.
+        let mut whole = table(1 << 31);
+        for page in 0..2048 {
+            whole.word(ARRAY + page * 4096, 0);
+        }
+        assert_eq!(files(&whole), (vec![], walk::End::Truncated { limit: MAX_FDS }));
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_says_so() {
+        let mut memory = table(64);
+        memory.word(0x1100, 0x9_0000);
+        let (found, end) = files(&memory);
+        assert!(found.is_empty() && matches!(end, walk::End::Broken { .. }), "{end:?}");
+    }
+}

@@ -19,7 +19,8 @@ const MAX_TREE_NODES: usize = 1 << 18;
 /// Most levels (`MAPLE_HEIGHT_MAX`).
 const MAX_DEPTH: usize = 31;
 /// Bytes of a node, and its alignment (`MAPLE_NODE_MASK` + 1).
-const NODE_SIZE: u64 = 256;
+const NODE_BYTES: usize = 256;
+const NODE_SIZE: u64 = NODE_BYTES as u64;
 
 layout! {
     struct Tree / TreeLayout = "maple_tree" {
@@ -178,7 +179,7 @@ impl Walk<'_> {
         if address == 0 || pending.depth >= MAX_DEPTH {
             return Err(Absent::Malformed("maple tree too deep"));
         }
-        let bytes = self.target.read_bytes(address, NODE_SIZE, NODE_SIZE as usize)?;
+        let bytes = self.target.read_bytes(address, NODE_SIZE, NODE_BYTES)?;
         let node = Words { bytes: &bytes, width: usize::from(self.target.types().model().pointer_size()) };
         // A node that is being freed is its own parent (ma_dead_node).
         if node.word(0)? & !(NODE_SIZE - 1) == address {
@@ -246,5 +247,134 @@ impl Words<'_> {
     fn element(&self, array: Array, index: usize) -> Read<u64> {
         let offset = usize::try_from(array.offset).unwrap_or(usize::MAX);
         self.word(offset.saturating_add(index.saturating_mul(self.width)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    /// Offsets and counts of v6.1 on amd64, as pahole prints them.
+    const STRUCTS: &str = r#"{
+        "maple_tree": [24, {"ma_root": [8, ["Pointer", {"target": "Void"}]]}],
+        "maple_node": [256, {"slot": [8, ["Array", {"count": 31, "target": "Pointer", "target_args": {"target": "Void"}}]]}],
+        "maple_range_64": [256, {
+            "pivot": [8, ["Array", {"count": 15, "target": "long unsigned int"}]],
+            "slot": [128, ["Array", {"count": 16, "target": "Pointer", "target_args": {"target": "Void"}}]]}],
+        "maple_arange_64": [248, {
+            "pivot": [8, ["Array", {"count": 9, "target": "long unsigned int"}]],
+            "slot": [80, ["Array", {"count": 10, "target": "Pointer", "target_args": {"target": "Void"}}]]}]
+    }"#;
+    const TREE: u64 = 0x1000;
+    const DENSE: u64 = 0;
+    const LEAF: u64 = 1;
+    const RANGE: u64 = 2;
+    const ALLOCATION: u64 = 3;
+
+    /// A pointer to a node as other nodes keep it (`mt_mk_node`).
+    fn child(node: u64, kind: u64) -> u64 {
+        node | kind << 3 | 4
+    }
+
+    /// A pointer to the topmost node as the tree keeps it (`mte_mk_root`).
+    fn root(node: u64, kind: u64) -> u64 {
+        node | kind << 3 | 2
+    }
+
+    fn leaf(memory: &mut Memory, at: u64, pivots: &[u64], slots: &[u64]) {
+        memory.word(at, 0x4242_4200).words(at + 8, pivots).words(at + 128, slots).word(at + 248, 0);
+    }
+
+    fn walk(memory: &Memory) -> (Vec<(u64, u64, u64)>, End) {
+        let (found, end) = entries(&memory.target(STRUCTS, &[]), TREE);
+        (found.iter().map(|entry| (entry.first, entry.last, entry.value)).collect(), end)
+    }
+
+    #[test]
+    fn an_empty_tree_and_a_tree_of_one_entry_need_no_node() {
+        assert_eq!(walk(Memory::default().word(TREE + 8, 0)), (vec![], End::Complete));
+        assert_eq!(walk(Memory::default().word(TREE + 8, 0x8000)), (vec![(0, 0, 0x8000)], End::Complete));
+    }
+
+    #[test]
+    fn ranges_come_in_order_through_both_inner_kinds() {
+        let mut memory = Memory::default();
+        memory.word(TREE + 8, root(0x2000, ALLOCATION));
+        memory.word(0x2000, TREE | 1).words(0x2008, &[0x5fff, u64::MAX]);
+        memory.words(0x2050, &[child(0x2100, RANGE), child(0x2300, LEAF)]).word(0x20f0, 1);
+        leaf(&mut memory, 0x2100, &[0x2fff, 0x5fff], &[child(0x2200, LEAF), child(0x2400, DENSE)]);
+        // Nothing up to 0xfff, an entry, a reserved entry (XA_ZERO_ENTRY).
+        leaf(&mut memory, 0x2200, &[0xfff, 0x1fff, 0x2fff], &[0, 0x8000, 257 << 2 | 2]);
+        memory.word(0x2400, 0x4242_4200).words(0x2408, &[0, 0x8100]).word(0x24f8, 0);
+        leaf(&mut memory, 0x2300, &[0x6fff], &[0x8200, 0x8300]);
+        // The second slot has no pivot behind it: a pivot of 0 ends the node.
+        assert_eq!(
+            walk(&memory),
+            (
+                vec![(0x1000, 0x1fff, 0x8000), (0x3001, 0x3001, 0x8100), (0x6000, 0x6fff, 0x8200)],
+                End::Complete
+            )
+        );
+    }
+
+    #[test]
+    fn the_last_slot_of_a_full_node_reaches_to_its_maximum() {
+        let mut memory = Memory::default();
+        let pivots: Vec<u64> = (1..=15).collect();
+        let slots: Vec<u64> = (1..=16).map(|n| n << 12).collect();
+        memory.word(TREE + 8, root(0x2000, LEAF));
+        memory.word(0x2000, TREE | 1).words(0x2008, &pivots).words(0x2080, &slots);
+        let (found, end) = walk(&memory);
+        assert_eq!(
+            (found.len(), found[0], found[15], end),
+            (16, (0, 1, 0x1000), (16, u64::MAX, 0x10000), End::Complete)
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_its_own_descendant_is_a_cycle() {
+        let mut memory = Memory::default();
+        memory.word(TREE + 8, root(0x2000, RANGE));
+        leaf(&mut memory, 0x2000, &[0xfff, u64::MAX], &[child(0x2000, RANGE), child(0x2100, LEAF)]);
+        leaf(&mut memory, 0x2100, &[u64::MAX], &[0x8000]);
+        assert_eq!(walk(&memory), (vec![(0x1000, u64::MAX, 0x8000)], End::Cycle { node: 0x2000 }));
+    }
+
+    #[test]
+    fn a_torn_subtree_does_not_hide_its_neighbours() {
+        let mut memory = Memory::default();
+        memory.word(TREE + 8, root(0x2000, RANGE));
+        leaf(&mut memory, 0x2000, &[0xfff, u64::MAX], &[child(0x9000, LEAF), child(0x2100, LEAF)]);
+        leaf(&mut memory, 0x2100, &[u64::MAX], &[0x8000]);
+        let (found, end) = walk(&memory);
+        assert_eq!(found, [(0x1000, u64::MAX, 0x8000)]);
+        assert!(matches!(end, End::Broken { node: 0x9000, why: Absent::Unreadable { .. }, .. }), "{end:?}");
+    }
+
+    #[test]
+    fn nodes_that_cannot_be_nodes_are_refused() {
+        let broken = |build: &dyn Fn(&mut Memory)| {
+            let mut memory = Memory::default();
+            build(&mut memory);
+            match walk(&memory) {
+                (found, End::Broken { why, .. }) if found.is_empty() => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        let unknown_type = broken(&|memory| {
+            memory.word(TREE + 8, root(0x2000, 9)).word(0x2000, 0).word(0x20f8, 0);
+        });
+        assert_eq!(unknown_type, Absent::Malformed("maple node of unknown type"));
+        let freed = broken(&|memory| {
+            memory.word(TREE + 8, root(0x2000, LEAF)).word(0x2000, 0x2000).word(0x20f8, 0);
+        });
+        assert_eq!(freed, Absent::Malformed("maple node was freed"));
+        let unsorted = broken(&|memory| {
+            memory.word(TREE + 8, root(0x2000, RANGE));
+            leaf(memory, 0x2000, &[0x2fff, 0x1fff], &[child(0x2100, LEAF), child(0x2100, LEAF)]);
+            memory.word(0x2100, 0x2100);
+        });
+        assert!(matches!(unsorted, Absent::Malformed(_)), "{unsorted:?}");
     }
 }

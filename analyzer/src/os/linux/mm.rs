@@ -50,8 +50,11 @@ layout! {
         env_start: Uint = "env_start",
         /// End of the environment.
         env_end: Uint = "env_end",
+        /// First address of the page of system call stubs.
         vdso: Ptr = "context.vdso",
+        /// Whether it is a 32-bit process; before v5.11.
         ia32_compat: Uint = "context.ia32_compat",
+        /// `MM_CONTEXT_*` flags; from v5.11.
         context_flags: Uint = "context.flags",
     }
 
@@ -73,6 +76,7 @@ layout! {
         vm_ops: Ptr = "vm_ops",
         /// What the kind of mapping keeps.
         private_data: Ptr = "vm_private_data",
+        /// `anon_vma_name`, or null; from v5.17.
         anon_name: Ptr = "anon_name",
     }
 
@@ -271,5 +275,107 @@ impl<'p, 'k> AreaNames<'p, 'k> {
         let Addr(name) = AnonVmaName::at(self.target, pointer).name()?;
         // ANON_VMA_NAME_MAX_LEN is 80.
         Ok(Some(text_of(&self.target.read_cstr(name, 80)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    const STRUCTS: &str = r#"{
+        "mm_struct": [48, {
+            "mmap": [0, ["Pointer", {"target": "vm_area_struct"}]], "mm_rb": [8, ["rb_root"]],
+            "start_brk": [16, ["long unsigned int"]], "brk": [24, ["long unsigned int"]],
+            "start_stack": [32, ["long unsigned int"]], "context": [40, ["mm_context_t"]]}],
+        "mm_context_t": [8, {"ia32_compat": [0, ["unsigned short"]]}],
+        "rb_root": [8, {"rb_node": [0, ["Pointer", {"target": "rb_node"}]]}],
+        "rb_node": [24, {"rb_right": [8, ["Pointer", {"target": "rb_node"}]], "rb_left": [16, ["Pointer", {"target": "rb_node"}]]}],
+        "vm_area_struct": [80, {
+            "vm_start": [0, ["long unsigned int"]], "vm_end": [8, ["long unsigned int"]],
+            "vm_next": [16, ["Pointer", {"target": "vm_area_struct"}]], "vm_rb": [24, ["rb_node"]],
+            "vm_flags": [48, ["long unsigned int"]], "vm_file": [56, ["Pointer", {"target": "file"}]],
+            "vm_ops": [64, ["Pointer", {"target": "Void"}]]}]
+    }"#;
+    const MM: u64 = 0x1000;
+
+    /// An area of one page in the list: `(address, start, next)`.
+    fn area(memory: &mut Memory, at: u64, start: u64, next: u64) {
+        memory.words(at, &[start, start + 0x1000, next, 0, 0, 0, 0x73, 0, 0]);
+    }
+
+    fn mm(memory: &mut Memory, first: u64, tree: u64) {
+        memory.words(MM, &[first, tree, 0x7_0000, 0x7_1000, 0x9_0800, 0]);
+    }
+
+    fn starts(memory: &Memory) -> (Vec<u64>, End) {
+        let target = memory.target(STRUCTS, &[]);
+        let (areas, end) = areas(&Mm::at(&target, MM));
+        (areas.iter().map(|area| area.vm_start().expect("readable").0).collect(), end)
+    }
+
+    #[test]
+    fn the_list_gives_the_areas_in_order() {
+        let mut memory = Memory::default();
+        mm(&mut memory, 0x2000, 0);
+        area(&mut memory, 0x2000, 0x7_0000, 0x2100);
+        area(&mut memory, 0x2100, 0x9_0000, 0);
+        assert_eq!(starts(&memory), (vec![0x7_0000, 0x9_0000], End::Complete));
+    }
+
+    #[test]
+    fn a_list_that_loops_ends() {
+        let mut memory = Memory::default();
+        mm(&mut memory, 0x2000, 0);
+        area(&mut memory, 0x2000, 0x7_0000, 0x2100);
+        area(&mut memory, 0x2100, 0x9_0000, 0x2000);
+        assert_eq!(starts(&memory), (vec![0x7_0000, 0x9_0000], End::Cycle { node: 0x2000 }));
+    }
+
+    #[test]
+    fn the_tree_gives_what_a_torn_list_lacks() {
+        let mut memory = Memory::default();
+        mm(&mut memory, 0x2000, 0x2100 + 24);
+        area(&mut memory, 0x2000, 0x7_0000, 0xdead_0000);
+        area(&mut memory, 0x2100, 0x5_0000, 0);
+        let (starts, end) = starts(&memory);
+        assert_eq!(starts, [0x5_0000, 0x7_0000]);
+        assert!(matches!(end, End::Broken { node: 0xdead_0000, recovered: 1, .. }), "{end:?}");
+    }
+
+    #[test]
+    fn anonymous_areas_are_named_by_their_place() {
+        let mut memory = Memory::default();
+        mm(&mut memory, 0x2000, 0);
+        area(&mut memory, 0x2000, 0x7_0000, 0);
+        area(&mut memory, 0x2100, 0x9_0000, 0);
+        area(&mut memory, 0x2200, 0x5_0000, 0);
+        // Ends where the heap begins: named by kernels before v6.6 only.
+        area(&mut memory, 0x2300, 0x6_f000, 0);
+        let name = |structs: &str, at| {
+            let target = memory.target(structs, &[]);
+            let paths = Paths::new(&target, None);
+            AreaNames::new(&target, &paths).name(&Mm::at(&target, MM), &Vma::at(&target, at))
+        };
+        assert_eq!(name(STRUCTS, 0x2000).as_deref(), Ok("[heap]"));
+        assert_eq!(name(STRUCTS, 0x2100).as_deref(), Ok("[stack]"));
+        assert_eq!(name(STRUCTS, 0x2200), Err(Absent::NotApplicable("anonymous memory")));
+        assert_eq!(name(STRUCTS, 0x2300).as_deref(), Ok("[heap]"));
+        let newer = STRUCTS.replacen('{', r#"{"pagemap_scan_private": [8, {}], "#, 1);
+        assert_eq!(name(&newer, 0x2300), Err(Absent::NotApplicable("anonymous memory")));
+    }
+
+    #[test]
+    fn the_system_call_page_follows_mode_and_word_size() {
+        let build = |mode: u64, compat: u64| {
+            let mut memory = Memory::default();
+            mm(&mut memory, 0, 0);
+            memory.word(MM + 40, compat).word(0x3000, mode);
+            memory.target(STRUCTS, &[("gate_vma", 0x4000), ("vsyscall_mode", 0x3000)])
+        };
+        let shown = |target: Target| gate_area(&Mm::at(&target, MM)).map(|area| area.addr());
+        assert_eq!(shown(build(1, 0)), Some(0x4000));
+        assert_eq!(shown(build(1, 1)), None);
+        assert_eq!(shown(build(u64::from(VSYSCALL_NONE), 0)), None);
     }
 }

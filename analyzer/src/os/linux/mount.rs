@@ -187,3 +187,67 @@ fn join_options(read_only: bool, flags: u64, names: &[(u64, &'static str)]) -> S
     options.extend(names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name));
     options.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    /// A `mount` has 96 bytes here: links first, its `vfsmount` at 48.
+    const MOUNT: &str = r#"
+        "list_head": [16, {"next": [0, ["Pointer", {"target": "list_head"}]], "prev": [8, ["Pointer", {"target": "list_head"}]]}],
+        "rb_node": [24, {"rb_right": [8, ["Pointer", {"target": "rb_node"}]], "rb_left": [16, ["Pointer", {"target": "rb_node"}]]}],
+        "rb_root": [8, {"rb_node": [0, ["Pointer", {"target": "rb_node"}]]}],
+        "vfsmount": [24, {"mnt_root": [0, ["Pointer", {"target": "Void"}]], "mnt_flags": [16, ["int"]]}],
+        "mount": [96, {
+            "mnt_list": [0, ["list_head"]], "mnt_node": [16, ["rb_node"]], "mnt_group_id": [40, ["int"]],
+            "mnt": [48, ["vfsmount"]], "mnt_master": [72, ["Pointer", {"target": "mount"}]]}]"#;
+    const WITH_LIST: &str =
+        r#""mnt_namespace": [32, {"list": [0, ["list_head"]], "mounts": [16, ["unsigned int"]]}]"#;
+    const WITH_TREE: &str = r#""mnt_namespace": [32, {"mounts": [0, ["rb_root"]]}]"#;
+    const NAMESPACE: u64 = 0x1000;
+
+    fn mount(memory: &mut Memory, at: u64, link: &[u64], flags: u64, group: u64, master: u64) {
+        memory.words(at, link).words(at + 40, &[group, 0, 0, flags, master]);
+    }
+
+    fn mounts(memory: &Memory, namespace: &str) -> (Vec<u64>, End) {
+        let target = memory.target(&format!("{{{MOUNT}, {namespace}}}"), &[]);
+        let root = Ok(Location { mount: 0, dentry: 0 });
+        let (mounts, end) = Namespace { target: &target, addr: NAMESPACE, root }.mounts();
+        (mounts.iter().map(Mount::addr).collect(), end)
+    }
+
+    #[test]
+    fn a_readers_cursor_in_the_list_is_no_mount() {
+        let mut memory = Memory::default();
+        memory.words(NAMESPACE, &[0x2000, 0x2200]);
+        mount(&mut memory, 0x2000, &[0x2100, NAMESPACE], 0, 0, 0);
+        mount(&mut memory, 0x2100, &[0x2200, 0x2000], MNT_CURSOR, 0, 0);
+        mount(&mut memory, 0x2200, &[NAMESPACE, 0x2100], 0, 0, 0);
+        assert_eq!(mounts(&memory, WITH_LIST), (vec![0x2000, 0x2200], End::Complete));
+    }
+
+    #[test]
+    fn newer_namespaces_keep_a_tree() {
+        let mut memory = Memory::default();
+        memory.word(NAMESPACE, 0x2100 + 16);
+        mount(&mut memory, 0x2000, &[0; 5], 0, 0, 0);
+        mount(&mut memory, 0x2100, &[0, 0, 0, 0x2200 + 16, 0x2000 + 16], 0, 0, 0);
+        mount(&mut memory, 0x2200, &[0; 5], 0, 0, 0);
+        assert_eq!(mounts(&memory, WITH_TREE), (vec![0x2000, 0x2100, 0x2200], End::Complete));
+    }
+
+    #[test]
+    fn options_and_propagation_read_like_mountinfo() {
+        let mut memory = Memory::default();
+        mount(&mut memory, 0x2000, &[0; 5], 0x01 | 0x20 | MNT_READONLY | MNT_SHARED, 7, 0x2100);
+        mount(&mut memory, 0x2100, &[0; 5], MNT_UNBINDABLE, 9, 0);
+        let target = memory.target(&format!("{{{MOUNT}}}"), &[]);
+        let mount = |at| Mount::at(&target, at);
+        assert_eq!(mount(0x2000).options().as_deref(), Ok("ro,nosuid,relatime"));
+        assert_eq!(mount(0x2000).propagation().as_deref(), Ok("shared:7 master:9"));
+        assert_eq!(mount(0x2100).options().as_deref(), Ok("rw"));
+        assert_eq!(mount(0x2100).propagation().as_deref(), Ok("unbindable"));
+    }
+}

@@ -252,3 +252,132 @@ fn join(names: &[Vec<u8>]) -> Vec<u8> {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    /// A `dentry` takes 64 bytes here, a `mount` 48 with its `vfsmount` at 16.
+    const STRUCTS: &str = r#"{
+        "qstr": [16, {"len": [4, ["unsigned int"]], "name": [8, ["Pointer", {"target": "char"}]]}],
+        "hlist_bl_node": [16, {"pprev": [8, ["Pointer", {"target": "Void"}]]}],
+        "dentry": [64, {
+            "d_parent": [0, ["Pointer", {"target": "dentry"}]], "d_name": [8, ["qstr"]],
+            "d_hash": [24, ["hlist_bl_node"]], "d_op": [40, ["Pointer", {"target": "dentry_operations"}]],
+            "d_inode": [48, ["Pointer", {"target": "inode"}]], "d_sb": [56, ["Pointer", {"target": "super_block"}]]}],
+        "dentry_operations": [8, {"d_dname": [0, ["Pointer", {"target": "Void"}]]}],
+        "inode": [8, {"i_ino": [0, ["long unsigned int"]]}],
+        "super_block": [8, {"s_magic": [0, ["long unsigned int"]]}],
+        "vfsmount": [16, {"mnt_root": [0, ["Pointer", {"target": "dentry"}]]}],
+        "mount": [48, {
+            "mnt_parent": [0, ["Pointer", {"target": "mount"}]], "mnt_mountpoint": [8, ["Pointer", {"target": "dentry"}]],
+            "mnt": [16, ["vfsmount"]]}]
+    }"#;
+    const ROOT: u64 = 0x1000;
+    const HOME: u64 = 0x1100;
+    const FILE: u64 = 0x1200;
+    const DISK: u64 = 0x1300;
+    const DEEP: u64 = 0x1400;
+    const ROOT_MOUNT: u64 = 0x2000;
+    const DISK_MOUNT: u64 = 0x2100;
+    const DNAME: u64 = 0x5000;
+
+    fn dentry(memory: &mut Memory, at: u64, parent: u64, name: &str) {
+        let len = (name.len() as u64) << 32;
+        memory.words(at, &[parent, len, at + 64, 0, 1, 0, 0x4000, 0x4100]).bytes(at + 64, name.as_bytes());
+        memory.bytes(at + 64 + name.len() as u64, &[0]);
+    }
+
+    /// `/home/file`, and another file system on `/home` with `deep` in it.
+    fn tree() -> Memory {
+        let mut memory = Memory::default();
+        dentry(&mut memory, ROOT, ROOT, "/");
+        dentry(&mut memory, HOME, ROOT, "home");
+        dentry(&mut memory, FILE, HOME, "file");
+        dentry(&mut memory, DISK, DISK, "/");
+        dentry(&mut memory, DEEP, DISK, "deep");
+        memory.words(ROOT_MOUNT, &[ROOT_MOUNT, ROOT, ROOT]);
+        memory.words(DISK_MOUNT, &[ROOT_MOUNT, HOME, DISK]);
+        memory.word(0x4000, 77).word(0x4100, 0x0904_1934).word(0x4200, DNAME);
+        memory
+    }
+
+    fn place(mount: u64, dentry: u64) -> Location {
+        Location { mount: mount + 16, dentry }
+    }
+
+    fn path(memory: &Memory, symbols: &[(&str, u64)], at: Location) -> Read<String> {
+        let target = memory.target(STRUCTS, symbols);
+        Paths::new(&target, Some(place(ROOT_MOUNT, ROOT))).d_path(at)
+    }
+
+    #[test]
+    fn paths_cross_mounts_up_to_the_root() {
+        let memory = tree();
+        let path = |mount, dentry| path(&memory, &[], place(mount, dentry));
+        assert_eq!(path(ROOT_MOUNT, ROOT).as_deref(), Ok("/"));
+        assert_eq!(path(ROOT_MOUNT, FILE).as_deref(), Ok("/home/file"));
+        assert_eq!(path(DISK_MOUNT, DISK).as_deref(), Ok("/home"));
+        assert_eq!(path(DISK_MOUNT, DEEP).as_deref(), Ok("/home/deep"));
+        // A name that the mount does not hold: it was moved out.
+        assert_eq!(path(DISK_MOUNT, FILE).as_deref(), Ok("/"));
+    }
+
+    #[test]
+    fn paths_start_at_the_root_of_who_asks_or_say_that_it_was_not_met() {
+        let memory = tree();
+        let target = memory.target(STRUCTS, &[]);
+        let climb = |root| Paths::new(&target, None).climb(place(DISK_MOUNT, DEEP), root);
+        let reached = |path: &str, reached| Ok(Climb { path: path.into(), reached });
+        assert_eq!(climb(Some(place(DISK_MOUNT, DISK))), reached("/deep", true));
+        assert_eq!(climb(Some(place(ROOT_MOUNT, FILE))), reached("/home/deep", false));
+        assert_eq!(climb(None), reached("/home/deep", false));
+    }
+
+    #[test]
+    fn a_removed_file_is_marked_and_a_root_is_not() {
+        let mut memory = tree();
+        memory.word(FILE + 32, 0).word(DISK + 32, 0);
+        assert_eq!(path(&memory, &[], place(ROOT_MOUNT, FILE)).as_deref(), Ok("/home/file (deleted)"));
+        assert_eq!(path(&memory, &[], place(DISK_MOUNT, DISK)).as_deref(), Ok("/home"));
+        let target = memory.target(STRUCTS, &[]);
+        assert_eq!(Paths::new(&target, None).inside(FILE).as_deref(), Ok(b"/home/file//deleted".as_slice()));
+    }
+
+    #[test]
+    fn special_files_are_named_by_their_function_then_by_their_file_system() {
+        let mut memory = tree();
+        memory.word(FILE + 40, 0x4200);
+        let path = |symbols: &[(&str, u64)]| path(&memory, symbols, place(ROOT_MOUNT, FILE));
+        assert_eq!(path(&[("simple_dname", DNAME)]).as_deref(), Ok("/file (deleted)"));
+        assert_eq!(path(&[("sockfs_dname", DNAME)]).as_deref(), Ok("socket:[77]"));
+        assert_eq!(path(&[]).as_deref(), Ok("anon_inode:file"));
+        let mut unknown = tree();
+        unknown.word(FILE + 40, 0x4200).word(0x4100, 1);
+        let path = super::tests::path(&unknown, &[], place(ROOT_MOUNT, FILE));
+        assert_eq!(path, Err(Absent::Malformed("named by a function that is not known")));
+    }
+
+    #[test]
+    fn paths_that_loop_end() {
+        let mut dentries = tree();
+        dentries.word(HOME, FILE);
+        assert_eq!(
+            path(&dentries, &[], place(ROOT_MOUNT, FILE)),
+            Err(Absent::Malformed("path does not end"))
+        );
+        let mut mounts = tree();
+        mounts.words(ROOT_MOUNT, &[DISK_MOUNT, DISK, ROOT]);
+        let target = mounts.target(STRUCTS, &[]);
+        let looped = Paths::new(&target, None).climb(place(DISK_MOUNT, DEEP), None);
+        assert_eq!(looped, Err(Absent::Malformed("path does not end")));
+    }
+
+    #[test]
+    fn a_name_of_absurd_length_is_refused() {
+        let mut memory = tree();
+        memory.word(FILE + 8, u64::from(u32::MAX) << 32);
+        assert!(matches!(path(&memory, &[], place(ROOT_MOUNT, FILE)), Err(Absent::Malformed(_))));
+    }
+}

@@ -69,3 +69,48 @@ pub fn nodes(target: &Target, root: u64) -> Walked {
     walked.nodes = found;
     walked
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::linux::testkit::Memory;
+
+    const STRUCTS: &str = r#"{"rb_node": [24, {
+        "rb_right": [8, ["Pointer", {"target": "rb_node"}]], "rb_left": [16, ["Pointer", {"target": "rb_node"}]]}]}"#;
+
+    /// Nodes `(address, left, right)`.
+    fn walk(tree: &[(u64, u64, u64)]) -> Walked {
+        let mut memory = Memory::default();
+        for &(at, left, right) in tree {
+            memory.words(at, &[0, right, left]);
+        }
+        nodes(&memory.target(STRUCTS, &[]), 0x1000)
+    }
+
+    #[test]
+    fn nodes_come_from_left_to_right() {
+        let walked = walk(&[(0x1000, 0x2000, 0x3000), (0x2000, 0, 0x4000), (0x3000, 0, 0), (0x4000, 0, 0)]);
+        assert_eq!(walked, Walked { nodes: vec![0x2000, 0x4000, 0x1000, 0x3000], end: End::Complete });
+    }
+
+    #[test]
+    fn a_loop_is_reported_and_nodes_come_once() {
+        let walked = walk(&[(0x1000, 0x2000, 0x1000), (0x2000, 0x1000, 0)]);
+        assert_eq!(walked, Walked { nodes: vec![0x2000, 0x1000], end: End::Cycle { node: 0x1000 } });
+    }
+
+    #[test]
+    fn a_torn_side_does_not_hide_the_other() {
+        let walked = walk(&[(0x1000, 0x9000, 0x3000), (0x3000, 0, 0)]);
+        assert_eq!(walked.nodes, [0x1000, 0x3000]);
+        assert!(matches!(walked.end, End::Broken { node: 0x9000, .. }));
+    }
+
+    #[test]
+    fn a_chain_that_no_balanced_tree_can_be_ends() {
+        let chain: Vec<_> = (1..=500).map(|n| (n * 0x1000, (n + 1) * 0x1000, 0)).collect();
+        let walked = walk(&chain);
+        assert_eq!(walked.nodes.len(), MAX_DEPTH);
+        assert!(matches!(walked.end, End::Broken { why: Absent::Malformed("tree too deep"), .. }));
+    }
+}

@@ -58,8 +58,12 @@ impl Plugin for Maps {
                 }
             };
             let (areas, end) = areas(&mm);
+            let count = mm.map_count().ok().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
             if end != End::Complete {
                 session.notes.walk(&format!("areas of {}", task::describe(&task)), &end);
+            } else if areas.len() < count {
+                let who = task::describe(&task);
+                session.notes.partial(format!("only {} of {count} areas of {who} were found", areas.len()));
             }
             for area in areas.iter().chain(gate_area(&mm).as_ref()) {
                 out.push(row(&task, &mm, area, &names))?;

@@ -113,7 +113,7 @@ fn page_size(space: &VirtualSpace, run: &Run) -> u64 {
     let Some(last) = space.paging().levels.last() else { return run.len };
     let small = 1 << last.shift;
     let large = 1 << last.shift.saturating_add(last.bits);
-    if run.start % large != 0 || run.target % large != 0 || run.len < large {
+    if !run.start.is_multiple_of(large) || !run.target.is_multiple_of(large) || run.len < large {
         return small;
     }
     match space.explain(run.start).last().map(|step| step.next) {
