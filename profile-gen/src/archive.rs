@@ -1,6 +1,7 @@
 //! The classic source of a Linux profile: a zip archive or a directory with a module, `System.map` and `.config`.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::ConvertError;
@@ -12,15 +13,19 @@ const MAX_ENTRIES: usize = 100_000;
 const MAX_DEPTH: usize = 8;
 
 /// Named files, wherever they are.
-pub(crate) struct Archive {
+pub(crate) struct Archive<'a> {
     name: String,
-    contents: Contents,
+    contents: Contents<'a>,
     /// Slash-separated, in listing order.
     names: Vec<String>,
 }
 
-enum Contents {
-    Zip(Box<zip::ZipArchive<File>>),
+/// What zip archives are read from: a file or bytes in memory.
+trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
+enum Contents<'a> {
+    Zip(Box<zip::ZipArchive<Box<dyn ReadSeek + 'a>>>),
     Directory(PathBuf),
 }
 
@@ -40,16 +45,17 @@ pub(crate) struct Selection {
     pub(crate) dwarf_dump: Option<usize>,
 }
 
-impl Archive {
+impl<'a> Archive<'a> {
     /// Opens a zip archive.
-    pub(crate) fn zip(file: File, path: &Path) -> Result<Self, ConvertError> {
+    pub(crate) fn zip(file: impl Read + Seek + 'a, name: &str) -> Result<Self, ConvertError> {
+        let file: Box<dyn ReadSeek + 'a> = Box::new(file);
         let archive = zip::ZipArchive::new(file).map_err(|error| ConvertError::Zip(error.to_string()))?;
         let names = archive
             .file_names_raw()
             .take(MAX_ENTRIES)
             .map(|name| String::from_utf8_lossy(name).replace('\\', "/"))
             .collect();
-        Ok(Self { name: base_name(path), contents: Contents::Zip(Box::new(archive)), names })
+        Ok(Self { name: name.to_owned(), contents: Contents::Zip(Box::new(archive)), names })
     }
 
     /// Lists a directory; names are sorted, so the order of the file system does not matter.

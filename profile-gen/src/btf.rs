@@ -418,3 +418,6 @@ impl<'d> Parser<'d> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

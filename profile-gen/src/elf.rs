@@ -18,6 +18,10 @@ use crate::symbols::Symbol;
 const MAX_SECTION: u64 = 3 << 30;
 /// A compressed section may grow by this factor; deflate cannot do more, debug information does about 10.
 const MAX_EXPANSION: u64 = 1100;
+/// Longest symbol name; the kernel's own limit (`KSYM_NAME_LEN`) is 512.
+const MAX_SYMBOL_NAME: usize = 1024;
+/// Most bytes of all symbol names together; a kernel has about 4 MB.
+const MAX_SYMBOL_NAMES: usize = 128 << 20;
 /// Longest kernel banner that is read.
 const MAX_BANNER: u64 = 1024;
 
@@ -203,10 +207,18 @@ impl<'d, R: ReadRef<'d>> Elf<'d, R> {
             Cow::Owned(_) => return Ok(Vec::new()),
         };
         let record_size = if self.arch.address_size() == 8 { 24 } else { 16 };
-        Ok(table
-            .chunks_exact(record_size)
-            .filter_map(|record| parse_symbol(record, self.arch.address_size() == 8, strings))
-            .collect())
+        let mut symbols: Vec<Symbol<'d>> = Vec::new();
+        let mut name_bytes = 0usize;
+        for record in table.chunks_exact(record_size) {
+            let Some(symbol) = parse_symbol(record, self.arch.address_size() == 8, strings) else { continue };
+            // Names may overlap in the file, so its size does not bound their sum.
+            name_bytes = name_bytes.saturating_add(symbol.name.len());
+            if name_bytes > MAX_SYMBOL_NAMES {
+                return Err(ElfError::Damaged("symbol names are implausibly long".to_owned()));
+            }
+            symbols.push(symbol);
+        }
+        Ok(symbols)
     }
 
     /// The GNU build-id.
@@ -262,7 +274,9 @@ fn parse_symbol<'d>(record: &[u8], wide: bool, strings: &'d [u8]) -> Option<Symb
         return None;
     }
     let start = usize::try_from(field(0, 4)?).ok()?;
-    let bytes = std::ffi::CStr::from_bytes_until_nul(strings.get(start..)?).ok()?;
+    let rest = strings.get(start..)?;
+    let bounded = rest.get(..=MAX_SYMBOL_NAME).unwrap_or(rest);
+    let bytes = std::ffi::CStr::from_bytes_until_nul(bounded).ok()?;
     let name = bytes.to_str().ok()?;
     Some(Symbol { name, address, global })
 }

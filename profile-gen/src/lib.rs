@@ -14,6 +14,8 @@ mod fitness;
 mod linux;
 mod needs;
 pub mod symbols;
+#[cfg(test)]
+mod testkit;
 mod types;
 mod unpack;
 
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 pub use dwarf::DwarfError;
 pub use elf::ElfError;
 pub use fitness::{FitnessReport, Missing};
-pub use linux::{LinuxOptions, convert_linux};
+pub use linux::{LinuxOptions, convert_linux, convert_linux_bytes};
 
 /// A finished conversion.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Linux sources: tells what a source is, collects its parts, and hands them to the draft of a profile.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _};
+use std::io::{Cursor, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use object_file::{ReadCache, ReadRef};
@@ -16,6 +16,8 @@ use crate::types::merge::Merger;
 use crate::unpack::{UnpackError, Wrapper, read_bounded, unpack};
 use crate::{ConvertError, Converted, btf, dwarf};
 
+/// Bytes by which a source is recognised.
+const HEAD: usize = 4096;
 /// Largest kernel or BTF inside a compression wrapper, decompressed in memory.
 const MAX_UNPACKED: u64 = 2 << 30;
 const MAX_MODULE: u64 = 512 << 20;
@@ -41,53 +43,79 @@ pub struct LinuxOptions {
 }
 
 /// Converts a source, recognised by content: a zip or directory with a module and `System.map`, a `vmlinux` with DWARF
-/// or BTF, or bare BTF; the latter two also inside gzip, xz or zstd.
+/// or BTF, or bare BTF; a file also inside gzip, xz or zstd.
 ///
 /// # Errors
 /// [`ConvertError`], one for each way a source can be wrong. A profile that converts but lacks what plugins need
 /// is no error here: see [`crate::FitnessReport::usable`].
 pub fn convert_linux(source: &Path, options: &LinuxOptions) -> Result<Converted, ConvertError> {
     let failed = |error| ConvertError::Io { path: source.to_owned(), error };
-    let name = base_name(source);
-    if fs::metadata(source).map_err(failed)?.is_dir() {
+    if source.is_dir() {
         return classic(Archive::directory(source)?, options);
     }
-    let mut file = File::open(source).map_err(failed)?;
+    let path = source;
+    let source = Source { name: base_name(path), path: Some(path), options };
+    let mut file = File::open(path).map_err(failed)?;
     let mut head = Vec::new();
-    file.by_ref().take(4096).read_to_end(&mut head).map_err(failed)?;
+    file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
     file.rewind().map_err(failed)?;
-    let draft = match Kind::of(&head) {
-        Kind::Zip => return classic(Archive::zip(file, source)?, options),
-        Kind::Elf => kernel_file(file, source, options)?,
-        Kind::Btf => {
-            let bytes = read_bounded(file, MAX_BTF).map_err(|error| unpack_error(&name, MAX_BTF, error))?;
-            bare_btf(&bytes, &name, source, options)?
-        }
-        Kind::Wrapped(wrapper) => {
-            let packed =
-                read_bounded(file, MAX_UNPACKED).map_err(|e| unpack_error(&name, MAX_UNPACKED, e))?;
-            let bytes =
-                unpack(wrapper, &packed, MAX_UNPACKED).map_err(|e| unpack_error(&name, MAX_UNPACKED, e))?;
-            drop(packed);
-            match Kind::of(bytes.get(..bytes.len().min(4096)).unwrap_or_default()) {
-                Kind::Elf => {
-                    let mut draft = kernel(bytes.as_slice(), &name, source, options)?;
-                    draft.source(&name, sha256(&bytes));
-                    draft
-                }
-                Kind::Btf => bare_btf(&bytes, &name, source, options)?,
-                Kind::Unknown(what) => return Err(ConvertError::Unrecognised { name, what }),
-                _ => {
-                    return Err(ConvertError::Unrecognised {
-                        name,
-                        what: "an archive in a compression wrapper; unpack it",
-                    });
-                }
-            }
-        }
-        Kind::Unknown(what) => return Err(ConvertError::Unrecognised { name, what }),
+    let limit = match Kind::of(&head) {
+        Kind::Zip => return classic(Archive::zip(file, &source.name)?, options),
+        Kind::Elf => return Ok(kernel_file(file, path, &source)?.finish(options)),
+        Kind::Btf => MAX_BTF,
+        Kind::Wrapped(_) => MAX_UNPACKED,
+        Kind::Unknown(what) => return Err(ConvertError::Unrecognised { name: source.name, what }),
     };
-    Ok(draft.finish(options))
+    let bytes = read_bounded(file, limit).map_err(|error| source.unpack_error(limit, error))?;
+    convert_bytes(&bytes, &source, true)
+}
+
+/// Converts a source that is in memory, recognised by content; `name` stands in `$METADATA.Sources` and messages.
+///
+/// # Errors
+/// Those of [`convert_linux`].
+pub fn convert_linux_bytes(
+    bytes: &[u8],
+    name: &str,
+    options: &LinuxOptions,
+) -> Result<Converted, ConvertError> {
+    convert_bytes(bytes, &Source { name: base_name(Path::new(name)), path: None, options }, true)
+}
+
+fn convert_bytes(bytes: &[u8], source: &Source<'_>, unwrap: bool) -> Result<Converted, ConvertError> {
+    let unrecognised = |what| Err(ConvertError::Unrecognised { name: source.name.clone(), what });
+    let draft = match Kind::of(bytes.get(..HEAD).unwrap_or(bytes)) {
+        Kind::Zip => return classic(Archive::zip(Cursor::new(bytes), &source.name)?, source.options),
+        Kind::Elf => {
+            let mut draft = kernel(bytes, source)?;
+            draft.source(&source.name, sha256(bytes));
+            draft
+        }
+        Kind::Btf => bare_btf(bytes, source)?,
+        Kind::Wrapped(wrapper) if unwrap => {
+            let inner =
+                unpack(wrapper, bytes, MAX_UNPACKED).map_err(|e| source.unpack_error(MAX_UNPACKED, e))?;
+            return convert_bytes(&inner, source, false);
+        }
+        Kind::Wrapped(_) => return unrecognised("compressed twice"),
+        Kind::Unknown(what) => return unrecognised(what),
+    };
+    Ok(draft.finish(source.options))
+}
+
+/// What is being converted.
+struct Source<'a> {
+    /// Base name, fit for messages.
+    name: String,
+    /// Where it is, if it is a file; companions are looked for beside it.
+    path: Option<&'a Path>,
+    options: &'a LinuxOptions,
+}
+
+impl Source<'_> {
+    fn unpack_error(&self, limit: u64, error: UnpackError) -> ConvertError {
+        unpack_error(&self.name, limit, error)
+    }
 }
 
 /// What the first bytes of a file say it is.
@@ -151,7 +179,7 @@ fn read_part(path: &Path, limit: u64) -> Result<MemberFile, ConvertError> {
 }
 
 /// The classic zip or directory.
-fn classic(mut archive: Archive, options: &LinuxOptions) -> Result<Converted, ConvertError> {
+fn classic(mut archive: Archive<'_>, options: &LinuxOptions) -> Result<Converted, ConvertError> {
     let chosen = archive.select();
     let Some(module) = chosen.module else {
         return Err(match chosen.dwarf_dump {
@@ -193,34 +221,29 @@ fn classic(mut archive: Archive, options: &LinuxOptions) -> Result<Converted, Co
 }
 
 /// A `vmlinux` on disk: its content hash is computed while its types are read.
-fn kernel_file(file: File, path: &Path, options: &LinuxOptions) -> Result<Draft, ConvertError> {
-    let name = base_name(path);
+fn kernel_file(file: File, path: &Path, source: &Source<'_>) -> Result<Draft, ConvertError> {
     let (hash, draft) = rayon::join(
         || sha256_of_file(path).map_err(|error| ConvertError::Io { path: path.to_owned(), error }),
         || {
             let cache = ReadCache::new(file);
-            kernel(&cache, &name, path, options)
+            kernel(&cache, source)
         },
     );
     let mut draft = draft?;
-    draft.source(&name, hash?);
+    draft.source(&source.name, hash?);
     Ok(draft)
 }
 
 /// A `vmlinux`, or a single module with a symbol list given by option.
-fn kernel<'d, R: ReadRef<'d>>(
-    data: R,
-    name: &str,
-    path: &Path,
-    options: &LinuxOptions,
-) -> Result<Draft, ConvertError> {
+fn kernel<'d, R: ReadRef<'d>>(data: R, source: &Source<'_>) -> Result<Draft, ConvertError> {
+    let name = source.name.as_str();
     let elf = parse_elf(data, name)?;
     let own = if elf.is_relocatable() {
         Vec::new()
     } else {
         elf.symbols().map_err(|error| ConvertError::Elf { name: name.to_owned(), error })?
     };
-    let list = symbol_list_file(path, options, !own.is_empty())?;
+    let list = symbol_list_file(source, !own.is_empty())?;
     let parsed = list.as_ref().map(|(list, _)| parse_symbols(list));
     // A placeholder beside the kernel is no obstacle while the kernel has symbols of its own.
     let (listed, ignored) = match (parsed, &list) {
@@ -248,7 +271,7 @@ fn kernel<'d, R: ReadRef<'d>>(
         }
         _ => draft.symbols(&own),
     }
-    if let Some(config) = config_file(path, options)? {
+    if let Some(config) = config_file(source)? {
         draft.config(&config.bytes);
         draft.source(&config.name, sha256(&config.bytes));
     }
@@ -272,12 +295,13 @@ fn kernel<'d, R: ReadRef<'d>>(
 }
 
 /// BTF without the kernel it belongs to.
-fn bare_btf(bytes: &[u8], name: &str, path: &Path, options: &LinuxOptions) -> Result<Draft, ConvertError> {
-    let live = path == Path::new(LIVE_BTF) && options.system_map.is_none();
+fn bare_btf(bytes: &[u8], source: &Source<'_>) -> Result<Draft, ConvertError> {
+    let name = source.name.as_str();
+    let live = source.path == Some(Path::new(LIVE_BTF)) && source.options.system_map.is_none();
     let list = if live {
         read_part(Path::new("/proc/kallsyms"), MAX_SYMBOL_LIST)?
     } else {
-        match symbol_list_file(path, options, false)? {
+        match symbol_list_file(source, false)? {
             Some((list, _)) => list,
             None => return Err(ConvertError::NoSymbols(name.to_owned())),
         }
@@ -287,7 +311,7 @@ fn bare_btf(bytes: &[u8], name: &str, path: &Path, options: &LinuxOptions) -> Re
     draft.source(name, sha256(bytes));
     draft.symbol_list(&list.name, &symbols);
     draft.source(&list.name, sha256(&list.bytes));
-    if let Some(config) = config_file(path, options)? {
+    if let Some(config) = config_file(source)? {
         draft.config(&config.bytes);
         draft.source(&config.name, sha256(&config.bytes));
     }
@@ -370,15 +394,11 @@ enum Found {
 
 /// The symbol list given by option, or the one beside the kernel. One beside it that cannot be read does not
 /// matter where the kernel has symbols of its own.
-fn symbol_list_file(
-    kernel: &Path,
-    options: &LinuxOptions,
-    has_own: bool,
-) -> Result<Option<(MemberFile, Found)>, ConvertError> {
-    if let Some(path) = &options.system_map {
+fn symbol_list_file(source: &Source<'_>, has_own: bool) -> Result<Option<(MemberFile, Found)>, ConvertError> {
+    if let Some(path) = &source.options.system_map {
         return read_part(path, MAX_SYMBOL_LIST).map(|list| Some((list, Found::Given)));
     }
-    let Some(path) = beside(kernel, "System.map") else { return Ok(None) };
+    let Some(path) = beside(source.path, "System.map") else { return Ok(None) };
     match read_part(&path, MAX_SYMBOL_LIST) {
         Ok(list) => Ok(Some((list, Found::Beside))),
         Err(_) if has_own => Ok(None),
@@ -386,18 +406,19 @@ fn symbol_list_file(
     }
 }
 
-fn config_file(kernel: &Path, options: &LinuxOptions) -> Result<Option<MemberFile>, ConvertError> {
-    match &options.config {
+fn config_file(source: &Source<'_>) -> Result<Option<MemberFile>, ConvertError> {
+    match &source.options.config {
         Some(path) => read_part(path, MAX_CONFIG).map(Some),
         None => Ok(["config", ".config"]
             .iter()
-            .find_map(|name| beside(kernel, name))
+            .find_map(|name| beside(source.path, name))
             .and_then(|path| read_part(&path, MAX_CONFIG).ok())),
     }
 }
 
 /// `name-RELEASE` beside `vmlinux-RELEASE`, or plain `name` beside any kernel.
-fn beside(kernel: &Path, name: &str) -> Option<PathBuf> {
+fn beside(kernel: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let kernel = kernel?;
     let folder = kernel.parent()?;
     let release = release_in_name(&base_name(kernel));
     let versioned = release.map(|release| folder.join(format!("{name}-{release}")));

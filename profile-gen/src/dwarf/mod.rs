@@ -163,3 +163,6 @@ impl<'d> AbbreviationTables<'d> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

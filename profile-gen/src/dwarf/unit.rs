@@ -15,8 +15,8 @@ use crate::types::{Enumeration, Enumerator, Id, Member, Node, Place, Record, Rec
 
 /// Longest name that is read; C compilers guarantee 63 significant characters.
 const MAX_NAME: usize = 1024;
-/// Most types in one unit.
-const MAX_NODES: usize = 8 << 20;
+/// Most types, and most members and enumerators, in one unit. A whole kernel as one unit has about a million.
+const MAX_NODES: usize = 4 << 20;
 /// Deepest nesting of entries about types: C++ and anonymous types nest, C does not.
 const MAX_OPEN: usize = 256;
 
@@ -145,6 +145,10 @@ impl<'d> Reader<'d> {
             let inside =
                 if ignored > 0 { Open::Ignored } else { open.last().copied().unwrap_or(Open::Ignored) };
             let opened = self.read_entry(&mut raw, abbreviation, offset, inside)?;
+            let members = self.table.members.len() + self.table.enumerators.len() + self.dimensions.len();
+            if self.table.nodes.len().max(members) > MAX_NODES {
+                return Err(gimli::Error::OffsetOutOfBounds(MAX_NODES as u64));
+            }
             if !abbreviation.has_children() {
                 continue;
             }
@@ -157,9 +161,6 @@ impl<'d> Reader<'d> {
                 Opened::Skip(_) => ignored += 1,
                 Opened::Children(_) if open.len() >= MAX_OPEN => ignored += 1,
                 Opened::Children(what) => open.push(what),
-            }
-            if self.table.nodes.len() > MAX_NODES {
-                return Err(gimli::Error::OffsetOutOfBounds(MAX_NODES as u64));
             }
         }
         Ok(())

@@ -204,3 +204,171 @@ fn build_id_is_found_among_other_notes() {
     assert_eq!(build_id_in_notes(&notes[..40]), None);
     assert_eq!(build_id_in_notes(&[0xff; 64]), None);
 }
+
+/// A kernel with all that a profile can take from one.
+fn small_kernel() -> Vec<u8> {
+    use crate::testkit::{ElfBuilder, Unit};
+    let banner = b"Linux version 6.1.0-test (builder@host) #1 SMP\n\0";
+    let note = [&[4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0", &[0xcd; 20]].concat();
+    let units: Vec<Unit> = [4, 5]
+        .into_iter()
+        .map(|version| {
+            let mut unit = Unit::new(version);
+            let int = unit.base("int", 4);
+            let long = unit.base("long unsigned int", 8);
+            let anonymous = unit.composite(gimli::DW_TAG_union_type, "", 8, &[("w", 0, long), ("h", 4, int)]);
+            let next = unit.next();
+            let pointer = unit.modifier(gimli::DW_TAG_pointer_type, next + 5);
+            unit.record("list_head", 16, &[("next", 0, pointer), ("prev", 8, pointer)]);
+            unit.record("task_struct", 64, &[("pid", 0, int), ("tgid", 4, int), ("", 8, anonymous)]);
+            unit
+        })
+        .collect();
+    ElfBuilder::kernel()
+        .dwarf(&units)
+        .section(".rodata", 0xffff_ffff_8200_0000, banner.to_vec())
+        .section(".notes", 0xffff_ffff_8300_0000, note)
+        .symbols(&[
+            ("_text", 0xffff_ffff_8100_0000, true),
+            ("linux_banner", 0xffff_ffff_8200_0000, true),
+            ("dup", 0xffff_ffff_8100_0020, false),
+            ("dup", 0xffff_ffff_8100_0010, false),
+        ])
+        .finish()
+}
+
+#[test]
+fn a_kernel_tells_its_build_id_banner_and_symbols() {
+    let kernel = small_kernel();
+    let converted = convert_linux_bytes(&kernel, "vmlinux-6.1.0-test", &LinuxOptions::default()).unwrap();
+    let metadata = &converted.document.metadata;
+    assert_eq!(metadata["BuildID"], "cd".repeat(20));
+    assert_eq!(metadata["Banner"], "Linux version 6.1.0-test (builder@host) #1 SMP");
+    assert_eq!(metadata["Release"], "6.1.0-test");
+    assert_eq!(metadata["arch"], "AMD64");
+    assert_eq!(
+        metadata["Sources"],
+        serde_json::json!([{"name": "vmlinux-6.1.0-test", "sha256": sha256(&kernel)}])
+    );
+    assert_eq!(converted.document.constants["dup"], 0xffff_ffff_8100_0010);
+    assert_eq!(converted.document.constants["dup_1"], 0xffff_ffff_8100_0020);
+    assert_eq!(field(&converted, "task_struct", "h").offset, 12);
+}
+
+#[test]
+fn files_beside_a_kernel_are_used_and_checked() {
+    let kernel = small_kernel();
+    let map: &[u8] =
+        b"ffffffff81000000 T _text\nffffffff82000000 D linux_banner\nffffffff82000100 D init_task\n";
+    let stub: &[u8] = b"ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
+    let convert = |map: &[u8]| {
+        let files: [(&str, &[u8]); 3] = [
+            ("vmlinux-6.1", &kernel),
+            ("System.map-6.1", map),
+            ("config-6.1", b"CONFIG_HZ=250\nCONFIG_X=\"a=b\"\n"),
+        ];
+        let folder = folder(&files);
+        convert_linux(&folder.path().join("vmlinux-6.1"), &LinuxOptions::default())
+    };
+    let converted = convert(map).unwrap();
+    assert!(converted.document.constants.contains_key("init_task"));
+    assert_eq!(converted.document.config["CONFIG_X"], "a=b");
+    assert_eq!(converted.document.metadata["Sources"].as_array().map(Vec::len), Some(3));
+    // A placeholder beside the kernel is no obstacle, but it is said.
+    let converted = convert(stub).unwrap();
+    assert!(converted.document.constants.contains_key("dup"));
+    assert_eq!(converted.report.warnings.len(), 1);
+    let error = convert(b"ffffffff81000000 T _text\nffffffff82000040 D linux_banner\n").unwrap_err();
+    assert!(error.to_string().contains("belongs to another kernel"), "{error}");
+}
+
+#[test]
+fn a_kernel_in_a_compression_wrapper_is_the_same_kernel() {
+    let kernel = small_kernel();
+    let plain = convert_linux_bytes(&kernel, "vmlinux", &LinuxOptions::default()).unwrap();
+    let packed = profile::gzip(&kernel);
+    let unpacked = convert_linux_bytes(&packed, "vmlinux", &LinuxOptions::default()).unwrap();
+    assert_eq!(plain.document, unpacked.document);
+    let twice = convert_linux_bytes(&profile::gzip(&packed), "vmlinux", &LinuxOptions::default());
+    assert!(twice.unwrap_err().to_string().contains("compressed twice"));
+}
+
+#[test]
+fn addresses_of_a_running_kernel_are_taken_back() {
+    use crate::testkit::BtfBuilder;
+    let mut btf = BtfBuilder::new();
+    let int = btf.int("int", 4);
+    btf.composite(4, "task_struct", 4, &[("pid", 0, 0, int)]);
+    let list: &[u8] =
+        b"0000000000001000 A cpu_offset\nffffffff9e000000 T _text\nffffffff9f000000 D init_task\n\
+                        ffffffffc0000000 t module_init\t[loop]\n";
+    let folder = folder(&[("btf", &btf.finish()), ("kallsyms", list)]);
+    let options =
+        LinuxOptions { system_map: Some(folder.path().join("kallsyms")), ..LinuxOptions::default() };
+    let converted = convert_linux(&folder.path().join("btf"), &options).unwrap();
+    let constants: Vec<(&str, u64)> =
+        converted.document.constants.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let expected =
+        [("_text", 0xffff_ffff_8100_0000), ("cpu_offset", 0x1000), ("init_task", 0xffff_ffff_8200_0000)];
+    assert_eq!(constants, expected);
+    assert_eq!(converted.report.warnings.len(), 1, "{:?}", converted.report.warnings);
+}
+
+/// Converts 10,000 mutations; each must end in a document that reads back or in one error.
+fn mutations(good: &[u8], name: &str) -> usize {
+    use rayon::prelude::*;
+    (0..10_000)
+        .into_par_iter()
+        .filter(|seed| {
+            let bytes = crate::testkit::mutate(good, *seed);
+            match convert_linux_bytes(&bytes, name, &LinuxOptions::default()) {
+                Ok(converted) => {
+                    let text = converted.document.to_canonical_json();
+                    profile::Profile::parse(text.as_bytes(), &profile::Limits::default())
+                        .and_then(|profile| profile.to_document())
+                        .unwrap_or_else(|error| {
+                            panic!("seed {seed} made a profile that does not read: {error}")
+                        });
+                    true
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(
+                        message.len() < 2000 && !message.contains(char::is_control),
+                        "seed {seed}: {message:?}"
+                    );
+                    false
+                }
+            }
+        })
+        .count()
+}
+
+#[test]
+fn ten_thousand_mutated_kernels_do_no_harm() {
+    let converted = mutations(&small_kernel(), "vmlinux");
+    assert!((100..9_900).contains(&converted), "{converted}");
+}
+
+#[test]
+fn ten_thousand_mutated_zips_do_no_harm() {
+    use crate::testkit::{ElfBuilder, Unit};
+    let mut unit = Unit::new(4);
+    let int = unit.base("int", 4);
+    unit.record("task_struct", 8, &[("pid", 4, int)]);
+    let module = ElfBuilder::module().relocated_dwarf(&unit).symbols(&[]).finish();
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes, method) in [
+        ("module.ko", module.as_slice(), zip::CompressionMethod::Stored),
+        ("boot/System.map-6.1", b"ffffffff81000000 T _text\n", zip::CompressionMethod::Deflated),
+        ("boot/config-6.1", b"CONFIG_HZ=250\n", zip::CompressionMethod::Stored),
+    ] {
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        archive.start_file(name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    let zip = archive.finish().unwrap().into_inner();
+    assert!(convert_linux_bytes(&zip, "kit.zip", &LinuxOptions::default()).is_ok());
+    let converted = mutations(&zip, "kit.zip");
+    assert!((100..9_900).contains(&converted), "{converted}");
+}

@@ -10,8 +10,9 @@ use super::merge::Merged;
 
 /// Most members one struct may have after those of its anonymous members are hoisted.
 const MAX_FIELDS: usize = 65_536;
-/// Most members that are hoisted in the whole document; a kernel needs about 50,000.
-const MAX_HOISTED: usize = 8 << 20;
+/// Most members that are written a second time in the whole document, hoisted or under the name of a typedef; a kernel
+/// needs about 50,000.
+const MAX_REPEATED: usize = 1 << 20;
 /// Deepest nesting of anonymous members.
 const MAX_ANONYMOUS_DEPTH: usize = 32;
 
@@ -28,7 +29,7 @@ pub(crate) struct Emitted {
 
 /// Writes all definitions into `document`. `address_size` names the integers behind enums.
 pub(crate) fn emit(merged: &Merged, address_size: u8, document: &mut Document) -> Emitted {
-    let emitter = Emitter { merged, address_size, hoisted: Cell::new(0) };
+    let emitter = Emitter { merged, address_size, repeated: Cell::new(0) };
     let mut emitted = Emitted::default();
     for (hash, layout) in &merged.layouts {
         let Some(name) = merged.names.get(hash) else { continue };
@@ -53,8 +54,13 @@ pub(crate) fn emit(merged: &Merged, address_size: u8, document: &mut Document) -
     }
     for (alias, target) in &merged.aliases {
         let target = merged.names.get(target).and_then(|name| document.structs.get(name));
-        if let Some(target) = target.cloned() {
-            document.structs.entry(alias.to_string()).or_insert(target);
+        match target {
+            Some(target) if emitter.repeat(target.fields.len()) => {
+                let copy = target.clone();
+                document.structs.entry(alias.to_string()).or_insert(copy);
+            }
+            Some(_) => emitted.cut += 1,
+            None => {}
         }
     }
     emitted
@@ -63,11 +69,17 @@ pub(crate) fn emit(merged: &Merged, address_size: u8, document: &mut Document) -
 struct Emitter<'m> {
     merged: &'m Merged,
     address_size: u8,
-    /// Members hoisted so far.
-    hoisted: Cell<usize>,
+    /// Members written a second time so far.
+    repeated: Cell<usize>,
 }
 
 impl Emitter<'_> {
+    /// Whether so many more members may be written a second time.
+    fn repeat(&self, members: usize) -> bool {
+        self.repeated.set(self.repeated.get().saturating_add(members));
+        self.repeated.get() <= MAX_REPEATED
+    }
+
     /// Writes the members of a record: its own, `u1`, `u2`, ... for anonymous ones, and everything C code reaches
     /// through those by plain name. Returns `false` when there were too many.
     fn fields(&self, hash: u64, layout: &Layout, out: &mut BTreeMap<String, profile::Field>) -> bool {
@@ -111,8 +123,7 @@ impl Emitter<'_> {
         let at = at.saturating_add(field.offset);
         for inner in fields {
             *left = left.saturating_sub(1);
-            self.hoisted.set(self.hoisted.get() + 1);
-            if *left == 0 || self.hoisted.get() > MAX_HOISTED {
+            if *left == 0 || !self.repeat(1) {
                 return false;
             }
             let complete = match &inner.name {

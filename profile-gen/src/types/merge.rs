@@ -4,7 +4,7 @@
 //! the one most units use keeps the plain name and the others become `name@1`, `name@2`, ... in order of use.
 //! The result does not depend on the order in which units are added.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,11 +13,14 @@ use super::{Node, Table};
 
 const SHARDS: usize = 64;
 /// Most bytes of distinct definitions that are kept; a kernel with all its drivers needs about 40 MB.
-const MAX_BYTES: usize = 512 << 20;
+const MAX_BYTES: usize = 256 << 20;
 
-/// The input defines more distinct types than any kernel.
+/// Most definitions in all units together, repeated ones included; a kernel has about a million.
+const MAX_DEFS: usize = 24 << 20;
+
+/// The input defines more types than any kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {} MB of distinct type definitions", MAX_BYTES >> 20)]
+#[error("more than {} MB of distinct type definitions, or {MAX_DEFS} definitions", MAX_BYTES >> 20)]
 pub(crate) struct TooManyTypes;
 
 type ByHash<V> = HashMap<u64, V>;
@@ -38,6 +41,7 @@ pub(crate) struct Merger {
     /// Typedefs of named records: (key of the typedef, record) to the typedef's name and how often it is seen.
     aliases: Mutex<AliasCounts>,
     bytes: AtomicUsize,
+    defs: AtomicUsize,
 }
 
 /// What one unit defines.
@@ -79,6 +83,7 @@ impl Merger {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             aliases: Mutex::default(),
             bytes: AtomicUsize::new(0),
+            defs: AtomicUsize::new(0),
         }
     }
 
@@ -87,6 +92,7 @@ impl Merger {
         let mut layouts = Layouts::new(table);
         let only_typedefs = layouts.only_typedefs();
         let mut defs = Vec::new();
+        let mut seen = HashSet::new();
         let mut aliases = Vec::new();
         for (id, node) in (0u32..).zip(&table.nodes) {
             let Some(definition) = layouts.definition(id) else {
@@ -102,8 +108,13 @@ impl Merger {
             let key = definition.name().map_or(0, |(space, name)| name_key(space, name));
             let layout = layouts.hash(id);
             let weight = weights.map_or(1, |w| w.get(id as usize).copied().unwrap_or(1));
-            defs.push(Def { key, layout, weight });
-            self.keep(layout, &definition, &mut layouts)?;
+            if seen.insert((key, layout)) {
+                defs.push(Def { key, layout, weight });
+                self.keep(layout, &definition, &mut layouts)?;
+            }
+        }
+        if self.defs.fetch_add(defs.len(), Ordering::Relaxed).saturating_add(defs.len()) > MAX_DEFS {
+            return Err(TooManyTypes);
         }
         self.keep_aliases(aliases)?;
         Ok(UnitDefs { exact: exact_targets(table, &mut layouts, &defs), defs })

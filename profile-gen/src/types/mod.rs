@@ -159,7 +159,7 @@ impl<'d> Table<'d> {
         for _ in 0..MAX_ALIASES {
             match self.node(id) {
                 Node::Alias { target, .. } | Node::Pointer(target) | Node::Array { target, .. } => {
-                    id = target
+                    id = target;
                 }
                 _ => return id,
             }
