@@ -1,8 +1,9 @@
 //! Compares page-table walks with QEMU: `check_paging IMAGE INFO_MEM`.
 //!
-//! `INFO_MEM` is what the monitor command `info mem` printed for the machine that was dumped; the tables are those of
-//! the first CPU's CR3 in the image's notes. Prints how many bytes both say are mapped and every difference; exit
-//! code 1 on a difference. Also checks that translation, `explain` and enumeration agree on every run.
+//! `INFO_MEM` is what the monitor command `info mem` printed for the machine that was dumped; the tables are
+//! those of the first CPU's CR3 in the image's notes. Prints how many bytes both say are mapped and every
+//! difference; exit code 1 on a difference. Also checks that translation, `explain` and enumeration agree on
+//! every run.
 
 #![allow(clippy::print_stdout, reason = "a tool for people")]
 

@@ -1,7 +1,7 @@
 //! Compares images of one machine byte by byte: `compare_images REFERENCE OTHER...`.
 //!
-//! For each OTHER prints its layers, warnings, hints, how many bytes both store and agree on, how many only one of
-//! them stores, and whether those are zeros. Exit code 1 when bytes differ.
+//! For each OTHER prints its layers, warnings, hints, how many bytes both store and agree on, how many only
+//! one of them stores, and whether those are zeros. Exit code 1 when bytes differ.
 
 #![allow(clippy::print_stdout, reason = "a tool for people")]
 

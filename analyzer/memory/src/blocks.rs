@@ -14,7 +14,8 @@ pub(crate) struct Block {
     pub(crate) start: u64,
     /// Number of bytes it decodes to.
     pub(crate) len: usize,
-    /// Where it is stored in the base; also its identity: blocks stored once and used often are decoded once.
+    /// Where it is stored in the base; also its identity: blocks stored once and used often are decoded
+    /// once.
     pub(crate) offset: u64,
     /// Number of bytes stored there.
     pub(crate) stored: usize,
@@ -35,8 +36,8 @@ pub(crate) trait BlockStore: Send + Sync {
     fn name(&self) -> String;
     /// The block that holds `addr`.
     fn find(&self, base: &dyn AddressSpace, addr: u64) -> Result<Block, Fault>;
-    /// First address and length of stored ranges, ascending, from the one that ends beyond `start`. The space clips
-    /// and merges them.
+    /// First address and length of stored ranges, ascending, from the one that ends beyond `start`. The space
+    /// clips and merges them.
     fn ranges(&self, start: u64) -> Box<dyn Iterator<Item = (u64, u64)> + '_>;
     /// Exclusive end.
     fn end(&self) -> u64;
@@ -120,7 +121,8 @@ impl<S: BlockStore> BlockSpace<S> {
         decompress(codec, stored, out).ok_or(Fault::Corrupt { offset: block.offset })
     }
 
-    /// Reads from inside one block. What a long read (`scanning`) decodes does not displace what small reads need.
+    /// Reads from inside one block. What a long read (`scanning`) decodes does not displace what small reads
+    /// need.
     fn read_block(&self, block: &Block, skip: usize, out: &mut [u8], scanning: bool) -> Result<(), Fault> {
         let Some(codec) = block.codec else {
             return self.base.read_at(block.offset.wrapping_add(to_u64(skip)), out);

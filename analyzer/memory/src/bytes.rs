@@ -25,7 +25,8 @@ pub(crate) fn to_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// A length as a host length; what a 32-bit host cannot address becomes `usize::MAX`, which every `get` refuses.
+/// A length as a host length; what a 32-bit host cannot address becomes `usize::MAX`, which every `get`
+/// refuses.
 pub(crate) fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

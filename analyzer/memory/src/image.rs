@@ -17,8 +17,8 @@ const HEAD: u64 = 4096;
 pub struct Limits {
     /// Most bytes a compressed wrapper (gz, xz, zst) may unpack to.
     pub max_unpacked: u64,
-    /// Unpacked bytes kept in memory; what is longer goes to an unlinked temporary file. Also the most that is
-    /// read from a pipe.
+    /// Unpacked bytes kept in memory; what is longer goes to an unlinked temporary file. Also the most that
+    /// is read from a pipe.
     pub max_in_memory: u64,
     /// Most extents (segments, ranges, records, blocks) one layer may have.
     pub max_runs: usize,
@@ -191,8 +191,8 @@ impl OpenError {
     }
 }
 
-/// Opens a memory image of any known format, told by its content. Wrappers (gzip, xz, zstd, flattened) are taken
-/// off round by round until a format yields physical memory; each may apply once.
+/// Opens a memory image of any known format, told by its content. Wrappers (gzip, xz, zstd, flattened) are
+/// taken off round by round until a format yields physical memory; each may apply once.
 ///
 /// # Errors
 /// [`OpenError`] says which format came closest and keeps the reason of every other one.

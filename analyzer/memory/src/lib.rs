@@ -5,8 +5,8 @@
 //!         (FileSpace, RunSpace)         physical memory (Image::space)      VirtualSpace
 //! ```
 //! Every layer is an [`AddressSpace`] over the one below. [`open`] stacks them by content, round by round
-//! ([`format::FORMATS`]); [`VirtualSpace`] puts a table-driven walker ([`paging::Paging`]) on top. A read gives
-//! all bytes or one [`Fault`]; [`AddressSpace::read_padded`] fills gaps with zeros and counts them.
+//! ([`format::FORMATS`]); [`VirtualSpace`] puts a table-driven walker ([`paging::Paging`]) on top. A read
+//! gives all bytes or one [`Fault`]; [`AddressSpace::read_padded`] fills gaps with zeros and counts them.
 //!
 //! Everything an image says is untrusted: no size from it allocates without a cap ([`Limits`]), no loop is
 //! bounded by it alone.

@@ -14,8 +14,8 @@ pub enum Overlap {
     LastWins,
 }
 
-/// Sorts runs, resolves overlaps and merges what is contiguous in both spaces. Runs of length 0 are dropped and
-/// runs that wrap around either space are cut there.
+/// Sorts runs, resolves overlaps and merges what is contiguous in both spaces. Runs of length 0 are dropped
+/// and runs that wrap around either space are cut there.
 #[must_use]
 pub fn normalize(mut runs: Vec<Run>, overlap: Overlap) -> Vec<Run> {
     for run in &mut runs {
@@ -142,7 +142,8 @@ impl AddressSpace for RunSpace {
         Ok(run.target.wrapping_add(skip))
     }
 
-    /// Runs the container promises beyond the end of the file are left out; reading there says [`Fault::Truncated`].
+    /// Runs the container promises beyond the end of the file are left out; reading there says
+    /// [`Fault::Truncated`].
     fn runs(&self, start: u64, end: u64) -> Box<dyn Iterator<Item = Run> + '_> {
         let first = self.runs.partition_point(|run| run.end() <= start);
         let stored = self.base.end();

@@ -61,8 +61,8 @@ fn with_piece<T>(
     (f(Piece { addr, bytes: buffer, own }), gaps)
 }
 
-/// Calls `f` for every piece of the space and gives all results in address order, with what could not be read (such
-/// bytes are zeros in the piece).
+/// Calls `f` for every piece of the space and gives all results in address order, with what could not be read
+/// (such bytes are zeros in the piece).
 pub fn scan<T: Send>(
     space: &dyn AddressSpace,
     chunk: usize,
@@ -96,8 +96,8 @@ pub fn scan_first<T: Send>(
         .find_map_first(|found| found)
 }
 
-/// Addresses where `needle` stands, ascending, at most `max` of them; also across pages that are contiguous in the
-/// space. Occurrences that overlap an earlier one may be left out. An empty needle stands nowhere.
+/// Addresses where `needle` stands, ascending, at most `max` of them; also across pages that are contiguous
+/// in the space. Occurrences that overlap an earlier one may be left out. An empty needle stands nowhere.
 #[must_use]
 pub fn find_bytes(space: &dyn AddressSpace, needle: &[u8], max: usize) -> Vec<u64> {
     if needle.is_empty() {

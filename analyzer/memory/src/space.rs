@@ -3,7 +3,8 @@
 use crate::Fault;
 use crate::bytes::{to_u64, to_usize};
 
-/// Granularity of [`AddressSpace::read_padded`] and [`AddressSpace::read_cstr`], in bytes: the smallest page of every supported architecture.
+/// Granularity of [`AddressSpace::read_padded`] and [`AddressSpace::read_cstr`], in bytes: the smallest page
+/// of every supported architecture.
 const PAGE: u64 = 4096;
 
 /// One contiguous mapped extent of an address space.
@@ -13,8 +14,8 @@ pub struct Run {
     pub start: u64,
     /// Length in bytes, never 0.
     pub len: u64,
-    /// Address of `start` in the base space: physical for virtual spaces, file offset for images stored plainly. A compressed image has no
-    /// byte-for-byte offset: there it equals `start`.
+    /// Address of `start` in the base space: physical for virtual spaces, file offset for images stored
+    /// plainly. A compressed image has no byte-for-byte offset: there it equals `start`.
     pub target: u64,
 }
 
@@ -95,7 +96,8 @@ pub trait AddressSpace: Send + Sync {
     /// The reason why `addr` is not mapped.
     fn translate(&self, addr: u64) -> Result<u64, Fault>;
 
-    /// How the byte at `addr` is kept in the base space; unlike [`AddressSpace::translate`] it tells compressed bytes.
+    /// How the byte at `addr` is kept in the base space; unlike [`AddressSpace::translate`] it tells
+    /// compressed bytes.
     ///
     /// # Errors
     /// The reason why `addr` is not mapped.
@@ -103,11 +105,12 @@ pub trait AddressSpace: Send + Sync {
         self.translate(addr).map(Stored::Plain)
     }
 
-    /// The mapped runs inside `start..end`, ascending, merged where contiguous both here and in the base space, and clipped to the bounds.
-    /// `end == u64::MAX` means no upper bound.
+    /// The mapped runs inside `start..end`, ascending, merged where contiguous both here and in the base
+    /// space, and clipped to the bounds. `end == u64::MAX` means no upper bound.
     fn runs(&self, start: u64, end: u64) -> Box<dyn Iterator<Item = Run> + '_>;
 
-    /// Exclusive upper bound of all runs, 0 for an empty space. Exact for images; for virtual spaces the end of the address width (saturating at `u64::MAX`).
+    /// Exclusive upper bound of all runs, 0 for an empty space. Exact for images; for virtual spaces the end
+    /// of the address width (saturating at `u64::MAX`).
     fn end(&self) -> u64;
 
     /// Width of an address in bits.
@@ -116,12 +119,14 @@ pub trait AddressSpace: Send + Sync {
     /// The space below, `None` for a file or buffer.
     fn base(&self) -> Option<&dyn AddressSpace>;
 
-    /// The bytes themselves, without a copy, when the whole range lies in mapped memory in one piece. `None` says nothing about readability.
+    /// The bytes themselves, without a copy, when the whole range lies in mapped memory in one piece. `None`
+    /// says nothing about readability.
     fn borrow(&self, _addr: u64, _len: usize) -> Option<&[u8]> {
         None
     }
 
-    /// Fills `buf` from `addr`, with zeros in place of every 4096-byte page that cannot be read in full, and says what was missing.
+    /// Fills `buf` from `addr`, with zeros in place of every 4096-byte page that cannot be read in full, and
+    /// says what was missing.
     fn read_padded(&self, addr: u64, buf: &mut [u8]) -> Gaps {
         let mut gaps = Gaps::default();
         if self.read_at(addr, buf).is_ok() {
@@ -147,7 +152,8 @@ pub trait AddressSpace: Send + Sync {
         gaps
     }
 
-    /// Reads `len` bytes into a new vector. The only allocation whose size may come from the image, hence `cap`.
+    /// Reads `len` bytes into a new vector. The only allocation whose size may come from the image, hence
+    /// `cap`.
     ///
     /// # Errors
     /// [`Fault::TooLong`] when `len` is more than `cap`, else as [`AddressSpace::read_at`].
@@ -200,7 +206,8 @@ pub trait AddressSpace: Send + Sync {
         Ok(u64::from_le_bytes(buf))
     }
 
-    /// The bytes from `addr` up to, not including, the first NUL, or `max` bytes when there is none. Needs no byte beyond the page of the NUL.
+    /// The bytes from `addr` up to, not including, the first NUL, or `max` bytes when there is none. Needs no
+    /// byte beyond the page of the NUL.
     ///
     /// # Errors
     /// As [`AddressSpace::read_at`], when a page before the NUL cannot be read.

@@ -5,7 +5,8 @@
 //! index:  0x00, number of records, (unpadded size, uncompressed size) per block, padding to 4, CRC32
 //! footer: CRC32, backward size u32 (index size / 4 - 1), flags u16, "YZ"
 //! ```
-//! Source: "The .xz File Format" 1.2.1, sections 2 to 4. Integers of the index are little endian in groups of 7 bits.
+//! Source: "The .xz File Format" 1.2.1, sections 2 to 4. Integers of the index are little endian in groups of
+//! 7 bits.
 
 use crate::AddressSpace;
 use crate::blocks::Block;
@@ -73,8 +74,8 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The blocks of a file, ascending, from the indexes at its end; `None` when those are damaged, cut off or beyond the
-/// limits.
+/// The blocks of a file, ascending, from the indexes at its end; `None` when those are damaged, cut off or
+/// beyond the limits.
 pub(crate) fn blocks(base: &dyn AddressSpace, limits: &Limits) -> Option<Vec<Block>> {
     let mut streams = Vec::new();
     let mut count = 0usize;

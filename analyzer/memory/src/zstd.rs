@@ -34,7 +34,8 @@ fn is_skippable(magic: u32) -> bool {
 /// The frames of a file, if all say how much they hold; walks block headers, decodes nothing.
 pub(crate) fn blocks(base: &dyn AddressSpace, limits: &Limits) -> Option<Vec<Block>> {
     let mut blocks: Vec<Block> = Vec::new();
-    // Every step looks at a few bytes of the file and goes on behind them; cap the steps as well as the frames.
+    // Every step looks at a few bytes of the file and goes on behind them; cap the steps as well as the
+    // frames.
     let mut steps = limits.max_runs;
     let mut at = 0u64;
     let mut start = 0u64;

@@ -5,9 +5,9 @@
 //! 32 frames   snappy framing format: a stream identifier, then chunks that decode to at most 64 KiB each
 //!    length   u64, bytes of frames; then the next header
 //! ```
-//! The length stands behind the frames, so they are walked chunk by chunk; nothing is decompressed until it is read.
-//! The writer cuts ranges into blocks of 16 MiB and leaves out blocks that are all zeros. A block that was left out
-//! cannot be told from a hole of the machine: both are "not in the image".
+//! The length stands behind the frames, so they are walked chunk by chunk; nothing is decompressed until it
+//! is read. The writer cuts ranges into blocks of 16 MiB and leaves out blocks that are all zeros. A block
+//! that was left out cannot be told from a hole of the machine: both are "not in the image".
 //! Source: `src/image.rs` of microsoft/avml; the snappy framing format description.
 
 use crate::blocks::{Block, BlockList, BlockSpace};

@@ -1,9 +1,10 @@
-//! ELF core dumps of machines, 32 and 64 bit, little endian: QEMU `dump-guest-memory` (with and without paging),
-//! VirtualBox `dumpvmcore`, `makedumpfile -E`, `/proc/vmcore`.
+//! ELF core dumps of machines, 32 and 64 bit, little endian: QEMU `dump-guest-memory` (with and without
+//! paging), VirtualBox `dumpvmcore`, `makedumpfile -E`, `/proc/vmcore`.
 //!
 //! Each `PT_LOAD` stores `p_filesz` bytes of physical memory from `p_paddr` at `p_offset`. Facts that bite:
 //! * `e_ehsize` is not looked at: QEMU wrote 8 there for years;
-//! * with paging, QEMU describes virtual mappings: the same physical pages appear many times, at the same offset;
+//! * with paging, QEMU describes virtual mappings: the same physical pages appear many times, at the same
+//!   offset;
 //! * segments with nothing stored have `p_filesz` 0 (VirtualBox MMIO) and even `p_offset` -1 (QEMU filters);
 //! * more than 65534 segments: `e_phnum` is 0xffff and the number is in `sh_info` of section 0;
 //! * `p_paddr` -1 (`/proc/kcore`) is no physical address; writers that know none leave all of them 0.

@@ -4,8 +4,9 @@
 //! 0     signature "makedumpfile" padded with NUL to 16 bytes, type i64 = 1, version i64 = 1, padding to 4096
 //! 4096  records: offset i64, size i64, size bytes;  offset -1 ends the file        (all numbers big endian)
 //! ```
-//! QEMU writes kdump this way. The records become runs of the file they describe, without copying; a later write
-//! covers an earlier one, what is never written is zeros. Source: `makedumpfile.h`, `include/sysemu/dump.h` of QEMU.
+//! QEMU writes kdump this way. The records become runs of the file they describe, without copying; a later
+//! write covers an earlier one, what is never written is zeros. Source: `makedumpfile.h`,
+//! `include/sysemu/dump.h` of QEMU.
 
 use crate::bytes::array_at;
 use crate::format::{Opened, Refused, expect_magic};

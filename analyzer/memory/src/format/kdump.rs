@@ -7,8 +7,8 @@
 //! ... + bitmaps      one 24-byte descriptor per stored page: offset u64, size u32, flags u32, page_flags u64
 //! ...                page data
 //! ```
-//! A block has the size of a page. Pages are compressed one by one (zlib, lzo, snappy, zstd) or stored as they are.
-//! Source: `diskdump_mod.h` and `IMPLEMENTATION` of makedumpfile, `include/sysemu/dump.h` of QEMU.
+//! A block has the size of a page. Pages are compressed one by one (zlib, lzo, snappy, zstd) or stored as
+//! they are. Source: `diskdump_mod.h` and `IMPLEMENTATION` of makedumpfile, `include/sysemu/dump.h` of QEMU.
 
 use crate::blocks::{Block, BlockSpace, BlockStore};
 use crate::bytes::{to_u64, to_usize, u32_at, u64_at};
@@ -45,7 +45,8 @@ struct Header {
 }
 
 impl Header {
-    /// Tries the 64-bit layout, then the 32-bit one; they differ in the size of `struct timeval` before the status.
+    /// Tries the 64-bit layout, then the 32-bit one; they differ in the size of `struct timeval` before the
+    /// status.
     fn parse(head: &[u8]) -> Result<Self, Refused> {
         let version = u32_at(head, 8).ok_or("the header is cut off")?;
         if !(1..=6).contains(&version) {
@@ -193,8 +194,8 @@ fn read_hints(
     hints
 }
 
-/// The stored pages: bit `n` of the bitmap says that page `n` is stored; its descriptor is the one whose index is
-/// the number of set bits before.
+/// The stored pages: bit `n` of the bitmap says that page `n` is stored; its descriptor is the one whose
+/// index is the number of set bits before.
 struct Pages {
     name: &'static str,
     bitmap: Vec<u8>,

@@ -15,8 +15,8 @@ pub(super) struct Note<'a> {
     pub(super) desc: &'a [u8],
 }
 
-/// Iterates notes laid out as ELF says: three words, then name and descriptor, each padded to 4 bytes. Ends at
-/// the first note that does not fit.
+/// Iterates notes laid out as ELF says: three words, then name and descriptor, each padded to 4 bytes. Ends
+/// at the first note that does not fit.
 pub(super) fn notes(mut bytes: &[u8]) -> impl Iterator<Item = Note<'_>> {
     std::iter::from_fn(move || {
         let name_len = usize::try_from(u32_at(bytes, 0)?).ok()?;
@@ -55,8 +55,8 @@ pub(super) fn hints(bytes: &[u8], machine: Option<u16>) -> Hints {
     hints
 }
 
-/// `QEMUCPUState` version 1 of `target/i386/arch_dump.c`: two words (version, size), 18 registers, 10 segments
-/// of 24 bytes, then CR0 to CR4.
+/// `QEMUCPUState` version 1 of `target/i386/arch_dump.c`: two words (version, size), 18 registers, 10
+/// segments of 24 bytes, then CR0 to CR4.
 fn qemu_cpu(desc: &[u8], machine: Option<u16>) -> Option<Cpu> {
     const CR: usize = 8 + 18 * 8 + 10 * 24;
     if u32_at(desc, 0)? != 1 {

@@ -1,5 +1,5 @@
-//! Raw (dd, padded): the offset in the file is the physical address. No signature, hence the last resort, taken
-//! for everything that is not recognisably something else.
+//! Raw (dd, padded): the offset in the file is the physical address. No signature, hence the last resort,
+//! taken for everything that is not recognisably something else.
 
 use crate::bytes::u32_at;
 use crate::format::{Opened, Refused};
@@ -47,6 +47,9 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"\x89PNG", "a picture (PNG)"),
     (0, b"\xff\xd8\xff", "a picture (JPEG)"),
     (0, b"GIF8", "a picture (GIF)"),
+    (0, b"regf", "a Windows registry hive"),
+    (0, b"ElfFile\0", "a Windows event log"),
+    (3, b"NTFS    ", "an NTFS volume"),
     (0, b"SQLite format 3\0", "an SQLite database"),
     (0, b"Microsoft C/C++ MSF 7.00", "a PDB (symbols, not memory)"),
     (0, b"\x9f\xeb\x01\x00", "a BTF file (types, not memory)"),

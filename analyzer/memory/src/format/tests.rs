@@ -1,5 +1,5 @@
-//! Every format from bytes built here field by field, then 10,000 damaged copies of each. That real files of each
-//! format give the same memory is checked on real guests (`examples/compare_images.rs`).
+//! Every format from bytes built here field by field, then 10,000 damaged copies of each. That real files of
+//! each format give the same memory is checked on real guests (`examples/compare_images.rs`).
 
 #![allow(clippy::cast_possible_truncation, reason = "sizes chosen here")]
 
@@ -104,7 +104,8 @@ fn elf32(segments: &[Segment<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// Pages 0-3 at their place, pages 16-17 above a hole, notes; the last segment repeats the first as paging does.
+/// Pages 0-3 at their place, pages 16-17 above a hole, notes; the last segment repeats the first as paging
+/// does.
 fn core64() -> Vec<u8> {
     let (low, high, notes) = (pages(0..4), pages(16..18), qemu_notes());
     elf64(&[

@@ -1,7 +1,8 @@
 //! gzip, xz and zstd around any other format.
 //!
-//! An .xz of many small blocks or a .zst of many small frames is read block by block when needed; everything else is
-//! unpacked once, to memory or (above [`Limits::max_in_memory`]) to an unlinked temporary file. Damage in the middle keeps what came before it.
+//! An .xz of many small blocks or a .zst of many small frames is read block by block when needed; everything
+//! else is unpacked once, to memory or (above [`Limits::max_in_memory`]) to an unlinked temporary file.
+//! Damage in the middle keeps what came before it.
 
 use crate::blocks::{Block, BlockList, BlockSpace};
 use crate::bytes::{array_at, to_u64, to_usize};
@@ -68,8 +69,8 @@ pub(super) fn open_zstd(
     }
 }
 
-/// Opens a file of many blocks that decode by themselves: on demand when they are small, else on all cores; `None` when
-/// it must be read from front to back after all.
+/// Opens a file of many blocks that decode by themselves: on demand when they are small, else on all cores;
+/// `None` when it must be read from front to back after all.
 fn open_blocks(
     name: &'static str,
     base: &Arc<dyn AddressSpace>,

@@ -35,7 +35,8 @@ pub enum Next {
     Fault(Fault),
 }
 
-/// Walks without any cache and keeps every step. An address that is not canonical has one step, with the fault.
+/// Walks without any cache and keeps every step. An address that is not canonical has one step, with the
+/// fault.
 pub(super) fn explain(base: &dyn AddressSpace, paging: &'static Paging, root: u64, addr: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut table = root;

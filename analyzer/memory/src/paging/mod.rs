@@ -217,7 +217,8 @@ pub static X64_LA57: Paging = Paging {
     root: FRAME.mask,
 };
 
-/// 32-bit mode with physical address extension; pages of 4 KiB and 2 MiB. The root is aligned to 32 bytes only.
+/// 32-bit mode with physical address extension; pages of 4 KiB and 2 MiB. The root is aligned to 32 bytes
+/// only.
 pub static PAE: Paging = Paging {
     name: "x86 PAE",
     bits: 32,
@@ -227,8 +228,8 @@ pub static PAE: Paging = Paging {
     levels: &[Level { bits: 2, leaf: None, ..PDPTE }, PDE, PTE],
 };
 
-/// 32-bit mode, two levels; pages of 4 KiB and 4 MiB. PSE-36: bits 20 to 13 of a 4 MiB entry are address bits 39
-/// to 32. CR4.PSE is taken as set, as it is in every system that sets the bit.
+/// 32-bit mode, two levels; pages of 4 KiB and 4 MiB. PSE-36: bits 20 to 13 of a 4 MiB entry are address bits
+/// 39 to 32. CR4.PSE is taken as set, as it is in every system that sets the bit.
 pub static X86: Paging = Paging {
     name: "x86",
     bits: 32,

@@ -188,17 +188,19 @@ impl AddressSpace for VirtualSpace {
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
         let mut at = addr;
         let mut rest = buf;
-        loop {
+        while !rest.is_empty() {
             let (phys, left) = self.locate(at)?;
-            let size = to_usize(left).min(rest.len());
-            let (now, later) = rest.split_at_mut(size);
+            let (now, later) = rest.split_at_mut(to_usize(left).min(rest.len()));
             self.base.read_at(phys, now)?;
-            if later.is_empty() {
-                return Ok(());
-            }
+            // Past the top of the address space is not canonical or page 0 again: neither continues this read.
+            at = match at.checked_add(to_u64(now.len())) {
+                Some(next) => next,
+                None if later.is_empty() => return Ok(()),
+                None => return Err(Fault::OutOfRange { addr }),
+            };
             rest = later;
-            at = at.checked_add(to_u64(size)).ok_or(Fault::OutOfRange { addr: u64::MAX })?;
         }
+        Ok(())
     }
 
     fn translate(&self, addr: u64) -> Result<u64, Fault> {

@@ -1,5 +1,5 @@
-//! The walker against tables built here by the letter of the Intel SDM. That it agrees with a real MMU is checked on
-//! real guests: `examples/check_paging.rs` compares with QEMU's `info mem`.
+//! The walker against tables built here by the letter of the Intel SDM. That it agrees with a real MMU is
+//! checked on real guests: `examples/check_paging.rs` compares with QEMU's `info mem`.
 
 use crate::paging::{Next, PAE, Paging, VirtualSpace, X64, X64_LA57, X86};
 use crate::{AddressSpace, Fault, FileSpace, Run};
@@ -81,6 +81,18 @@ fn addresses_that_are_not_canonical_are_out_of_range() {
     }
     let space = VirtualSpace::new(memory(&PAE, 8, &[]), &PAE, 0x1000);
     assert_eq!(space.translate(1 << 32), Err(Fault::OutOfRange { addr: 1 << 32 }));
+}
+
+#[test]
+fn a_read_may_end_at_the_top_of_the_address_space_but_not_wrap() {
+    let entries = [(0x1000, 511, 0x2000 | T), (0x2000, 511, 0x3000 | T), (0x3000, 511, 0x60_0000 | L)];
+    let tables = memory(&X64, 0x800, &entries);
+    let space = VirtualSpace::new(tables, &X64, 0x1000);
+    assert_eq!(space.read_u8(u64::MAX), Ok(0xff));
+    assert_eq!(space.read_u16(u64::MAX), Err(Fault::OutOfRange { addr: u64::MAX }));
+    let runs: Vec<Run> = space.runs(0, u64::MAX).collect();
+    assert_eq!(runs, [Run { start: 0xffff_ffff_ffe0_0000, len: 0x20_0000, target: 0x60_0000 }]);
+    assert_eq!(space.read_at(0x1234, &mut []), Ok(()));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::bytes::to_usize;
 use crate::paging::{Decoded, Level, Paging};
 use crate::{AddressSpace, Fault, Run};
 
-/// Most table pages one enumeration reads. 2^20 tables of 4 KiB pages cover 2 TiB; a tree that refers to itself
-/// (Windows maps its own tables; an attacker maps anything) stops here.
+/// Most table pages one enumeration reads. 2^20 tables of 4 KiB pages cover 2 TiB; a tree that refers to
+/// itself (Windows maps its own tables; an attacker maps anything) stops here.
 const MAX_TABLES: u32 = 1 << 20;
 
 /// Where a walk stands: the entry read last.
@@ -83,15 +83,15 @@ impl<'s> Mappings<'s> {
         mappings
     }
 
-    /// Whether the enumeration stopped at its bound of table pages before the end of the range; meaningful once
-    /// the iterator has ended.
+    /// Whether the enumeration stopped at its bound of table pages before the end of the range; meaningful
+    /// once the iterator has ended.
     #[must_use]
     pub fn truncated(&self) -> bool {
         self.tables_left == 0
     }
 
-    /// Tables that could not be read, so that what they map is missing: first virtual address and reason; the first
-    /// 16 of them.
+    /// Tables that could not be read, so that what they map is missing: first virtual address and reason; the
+    /// first 16 of them.
     #[must_use]
     pub fn unreadable(&self) -> &[(u64, Fault)] {
         &self.unreadable
