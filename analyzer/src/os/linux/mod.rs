@@ -5,6 +5,8 @@ pub mod command_line;
 pub mod cpu;
 pub mod expression;
 pub mod file;
+#[cfg(test)]
+mod fixture;
 mod identify;
 pub mod kallsyms;
 mod kernel;
@@ -21,6 +23,8 @@ pub mod resolver;
 pub mod resource;
 pub mod task;
 pub mod task_scan;
+#[cfg(test)]
+mod testkit;
 mod time;
 pub mod tree;
 pub mod utsname;

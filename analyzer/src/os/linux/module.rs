@@ -10,8 +10,9 @@ use crate::table::text_of;
 /// Most parts of a module's memory (`MOD_MEM_NUM_TYPES` is 7 in v6.4 to v6.17).
 const MAX_PARTS: u64 = 16;
 
-/// Most users of one module that are listed.
-const MAX_USERS: usize = 4096;
+/// Most modules, and users of one module, that are listed.
+const MAX_MODULES: usize = 1 << 16;
+const MAX_USERS: usize = 1 << 12;
 
 layout! {
     /// `module`: a loaded module.
@@ -32,8 +33,9 @@ layout! {
         core_size: u32 = "core_layout.size | core_size",
         /// Bytes of the part for initialisation, 0 once freed, up to v6.3.
         init_size: u32 = "init_layout.size | init_size",
-        /// Bytes of the data, from v5.18 to v6.3 on architectures with `CONFIG_ARCH_WANTS_MODULES_DATA_IN_VMALLOC`.
+        /// Base of the data, from v5.18 to v6.3 on architectures with `CONFIG_ARCH_WANTS_MODULES_DATA_IN_VMALLOC`.
         data_base: Ptr = "data_layout.base",
+        /// Bytes of the data there.
         data_size: u32 = "data_layout.size",
         /// Function that starts it.
         init: Ptr = "init",
@@ -57,7 +59,7 @@ layout! {
 /// A module in state UNFORMED is still being set up; `/proc/modules` leaves it out, this does not.
 pub fn modules<'t>(notes: &Notes, target: &'t Target) -> Result<Vec<Module<'t>>, Error> {
     let link = target.offset_of(Module::STRUCT, "list")?;
-    let walked = walk::list(target, target.symbol("modules")?);
+    let walked = walk::list_capped(target, target.symbol("modules")?, MAX_MODULES);
     notes.walk("modules", &walked.end);
     Ok(walked.containers(link).map(|addr| Module::at(target, addr)).collect())
 }
@@ -185,4 +187,75 @@ struct Parts {
     first: u64,
     stride: u64,
     count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::{Memory, texts};
+    use super::*;
+
+    /// `module` of v6.4 and later; `mem` has two parts here.
+    const NEW: &str = r#"{"module": [256, {"state": [0, ["unsigned int"]], "list": [8, ["list_head"]],
+        "name": [24, ["Array", {"count": 56, "target": "char"}]],
+        "mem": [80, ["Array", {"count": 2, "target": "module_memory"}]], "taints": [128, ["unsigned long"]],
+        "source_list": [136, ["list_head"]], "refcnt": [152, ["atomic_t"]],
+        "init": [160, ["Pointer"]], "exit": [168, ["Pointer"]]}],
+        "list_head": [16, {"next": [0, ["Pointer"]], "prev": [8, ["Pointer"]]}],
+        "atomic_t": [4, {"counter": [0, ["int"]]}],
+        "module_memory": [16, {"base": [0, ["Pointer"]], "size": [8, ["unsigned int"]]}],
+        "module_use": [48, {"source_list": [0, ["list_head"]], "source": [32, ["Pointer"]]}]}"#;
+    /// The same before: one permanent part and one for initialisation.
+    const OLD: &str = r#"{"module": [256, {"list": [8, ["list_head"]],
+        "core_layout": [80, ["module_layout"]], "init_layout": [96, ["module_layout"]]}],
+        "list_head": [16, {"next": [0, ["Pointer"]], "prev": [8, ["Pointer"]]}],
+        "module_layout": [16, {"base": [0, ["Pointer"]], "size": [8, ["unsigned int"]]}]}"#;
+
+    /// A module at 0x2000 on the list at 0x1000, used by itself, its memory in two parts.
+    fn memory() -> Memory {
+        let mut memory = Memory::default();
+        memory
+            .words(0x1000, &[0x2008, 0x2008])
+            .words(0x2000, &[1, 0x1000, 0x1000])
+            .bytes(0x2018, b"e\xffvil\0");
+        memory.words(0x2050, &[0xa000, 0x3000, 0xb000, 0x1000]).word(0x2080, 1 << 12 | 1).half(0x2098, 2);
+        memory.words(0x2088, &[0x2100, 0x2100]).words(0x2100, &[0x2088, 0x2088, 0, 0, 0x2000]);
+        memory.words(0x20a0, &[0xa000, 0]);
+        memory
+    }
+
+    #[test]
+    fn parts_add_up_in_both_layouts() {
+        for structs in [NEW, OLD] {
+            let target = memory().target(structs, &[("modules", 0x1000)]);
+            let modules = modules(&Notes::default(), &target).expect("list");
+            assert_eq!(modules.len(), 1);
+            assert_eq!((modules[0].base(), modules[0].size()), (Ok(0xa000), Ok(0x4000)));
+        }
+    }
+
+    #[test]
+    fn state_taints_and_users_read_as_in_proc_modules() {
+        let (notes, target) = (Notes::default(), memory().target(NEW, &[]));
+        let module = Module::at(&target, 0x2000);
+        assert_eq!(module.label().as_deref(), Ok("e\\xffvil"));
+        assert_eq!(
+            (module.state(), module.refcount(), module.taints().as_deref()),
+            (Ok("Loading"), Ok(1), Ok("PO"))
+        );
+        assert_eq!(
+            module.used_by(&notes),
+            Ok(vec![Ok("e\\xffvil".to_owned()), Ok("[permanent]".to_owned())])
+        );
+        assert_eq!(texts(&notes), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_state_and_a_list_that_loops_are_not_hidden() {
+        let mut memory = memory();
+        memory.word(0x2000, 9).word(0x2008, 0x2008);
+        let (notes, target) = (Notes::default(), memory.target(NEW, &[("modules", 0x1000)]));
+        let modules = modules(&notes, &target).expect("list");
+        assert_eq!(modules[0].state(), Err(Absent::Malformed("no such module state")));
+        assert_eq!(texts(&notes), ["list modules ends in a loop at 0x2008"]);
+    }
 }

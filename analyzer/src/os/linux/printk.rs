@@ -387,3 +387,6 @@ pub fn facility_name(facility: u32) -> String {
         _ => NAMES.get(facility as usize).map_or_else(|| facility.to_string(), |name| (*name).to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

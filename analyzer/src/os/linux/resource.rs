@@ -86,3 +86,6 @@ pub fn tree<'t>(notes: &Notes, target: &'t Target, root: &str) -> Result<Vec<(u1
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ pub struct Ifconfig;
 
 row! {
     pub struct Row {
-        /// Name of the device.
+        /// Name of the device, or the alias of the IPv4 address (`eth0:1`).
         interface: Read<String>,
         /// IPv4 address; absent where it has none.
         ipv4: Read<String>,
@@ -49,8 +49,8 @@ impl Plugin for Ifconfig {
         for (net, device) in devices(&session.notes, kernel.target())? {
             let ipv6 =
                 device.ipv6(&session.notes).map(|list| ListOf(list.into_iter().map(with_prefix).collect()));
-            let row = |ipv4: Read<IpAddr>, prefix_len| Row {
-                interface: device.label(),
+            let row = |interface, ipv4: Read<IpAddr>, prefix_len| Row {
+                interface,
                 ipv4: ipv4.map(|ip| ip.to_string()),
                 prefix_len,
                 mac: device.hardware_address(),
@@ -61,12 +61,17 @@ impl Plugin for Ifconfig {
                 state: device.state(),
                 net_ns: net.inum(),
             };
-            let without = |why: Absent| row(Err(why.clone()), Err(why));
+            let without = |why: Absent| row(device.label(), Err(why.clone()), Err(why));
             match device.ipv4(&session.notes) {
                 Ok(list) if list.is_empty() => out.push(without(Absent::NotApplicable("no IPv4 address")))?,
                 Ok(list) => {
                     for address in list {
-                        out.push(row(address.ip, address.prefix_len))?;
+                        let name = address.label.clone().ok().filter(|label| !label.is_empty());
+                        out.push(row(
+                            name.map_or_else(|| device.label(), Ok),
+                            address.ip,
+                            address.prefix_len,
+                        ))?;
                     }
                 }
                 Err(why) => out.push(without(why))?,

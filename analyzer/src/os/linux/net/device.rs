@@ -11,10 +11,11 @@ use crate::notes::Notes;
 use crate::table::text_of;
 
 /// Longest hardware address: `MAX_ADDR_LEN` (include/linux/netdevice.h).
-pub(super) const MAX_ADDR_LEN: u64 = 32;
+pub(super) const MAX_ADDR_LEN: u8 = 32;
 
-/// Most IPv4 addresses of one device that are read.
-const MAX_ADDRESSES: usize = 1 << 16;
+/// Most devices of one namespace, and addresses of one family of one device, that are read.
+const MAX_DEVICES: usize = 1 << 16;
+const MAX_ADDRESSES: usize = 1 << 12;
 
 layout! {
     /// `net_device` (include/linux/netdevice.h).
@@ -51,6 +52,7 @@ layout! {
         next: Ptr = "ifa_next",
         local: u32 = "ifa_local",
         prefix_len: u8 = "ifa_prefixlen",
+        label: Text = "ifa_label",
     }
 
     struct Inet6Dev / Inet6DevLayout = "inet6_dev" {
@@ -71,6 +73,8 @@ pub struct Address {
     pub ip: Read<IpAddr>,
     /// Bits of the network part.
     pub prefix_len: Read<u32>,
+    /// Name the address was given: the device's own or an alias such as `eth0:1`. IPv6 addresses have none.
+    pub label: Read<String>,
 }
 
 /// All devices, namespace by namespace, in the order of their lists.
@@ -80,7 +84,7 @@ pub fn devices<'t>(notes: &Notes, target: &'t Target) -> Result<Vec<(Net<'t>, De
     for net in namespaces(notes, target)? {
         match net.dev_base_head() {
             Ok(Addr(head)) => {
-                let walked = walk::list(target, head);
+                let walked = walk::list_capped(target, head, MAX_DEVICES);
                 notes.walk("net.dev_base_head", &walked.end);
                 devices.extend(walked.containers(link).map(|addr| (net, Device::at(target, addr))));
             }
@@ -140,11 +144,12 @@ impl Device<'_> {
         // An array up to v2.6.30, a pointer since.
         let at =
             if matches!(place.ty, Type::Array { .. }) { field } else { self.target().read_ptr(field)? };
-        let len = u64::from(self.addr_len()?);
+        let len = self.addr_len()?;
         if len > MAX_ADDR_LEN {
             return Err(Absent::Malformed("length of a hardware address"));
         }
-        self.target().read_bytes(at, len, MAX_ADDR_LEN as usize).map(|bytes| hardware_address(&bytes))
+        let bytes = self.target().read_bytes(at, len.into(), MAX_ADDR_LEN.into())?;
+        Ok(hardware_address(&bytes))
     }
 
     /// Names of its flags as `ip link` and SIOCGIFFLAGS see them: `dev_get_flags()` of net/core/dev.c, which derives
@@ -200,7 +205,11 @@ impl Device<'_> {
         notes.walk("in_device.ifa_list", &walked.end);
         let read = |&addr: &u64| {
             let address = InIfaddr::at(target, addr);
-            Address { ip: address.local().map(inet::v4), prefix_len: address.prefix_len().map(u32::from) }
+            Address {
+                ip: address.local().map(inet::v4),
+                prefix_len: address.prefix_len().map(u32::from),
+                label: address.label().map(|Text(bytes)| text_of(&bytes)),
+            }
         };
         Ok(walked.nodes.iter().map(read).collect())
     }
@@ -214,13 +223,14 @@ impl Device<'_> {
         }
         let Addr(head) = Inet6Dev::at(target, config).addr_list()?;
         let link = target.offset_of(Inet6Ifaddr::STRUCT, "if_list")?;
-        let walked = walk::list(target, head);
+        let walked = walk::list_capped(target, head, MAX_ADDRESSES);
         notes.walk("inet6_dev.addr_list", &walked.end);
         let read = |addr| {
             let address = Inet6Ifaddr::at(target, addr);
             Address {
                 ip: address.ip().and_then(|Bytes(bytes)| inet::v6(&bytes)),
                 prefix_len: address.prefix_len(),
+                label: Err(Absent::NotApplicable("IPv6 addresses have no labels")),
             }
         };
         Ok(walked.containers(link).map(read).collect())

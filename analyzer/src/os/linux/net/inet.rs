@@ -12,14 +12,16 @@ use object::{Absent, Bytes, Ptr, Read, Target, Uint, layout};
 use profile::Type;
 
 use super::Net;
-use super::hash::{self, Table};
+use super::hash::{Table, Walker};
 use super::socket::{self, AF_INET6, Entry, Sock};
-use crate::notes::Notes;
 
 /// `TCP_TIME_WAIT` (include/net/tcp_states.h): the structure is an `inet_timewait_sock`.
 pub(super) const TIME_WAIT: u8 = 6;
 /// `TCP_NEW_SYN_RECV`: the structure is a `request_sock`; Linux commit 10feb428a504 (v4.1).
 pub(super) const NEW_SYN_RECV: u8 = 12;
+
+/// Buckets of the table of ICMP sockets: `PING_HTABLE_SIZE` (net/ipv4/ping.c).
+const PING_BUCKETS: u64 = 64;
 
 /// `SOCK_RAW` (include/linux/net.h).
 const SOCK_RAW: u64 = 3;
@@ -84,17 +86,18 @@ layout! {
 }
 
 /// Adds all internet sockets in the kernel's tables.
-pub(super) fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
+pub(super) fn tabled(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
+    let (target, notes) = (walker.target(), walker.notes());
     let report = |what: &str, result: Read<()>| {
         if let Err(why) = result {
             notes.partial(format!("{what} cannot be walked: {why}"));
         }
     };
-    report("tcp_hashinfo", tcp(notes, target, namespaces, found));
+    report("tcp_hashinfo", tcp(walker, namespaces, found));
     for symbol in ["udp_table", "udplite_table"] {
         match target.symbol(symbol) {
-            Ok(addr) => report(symbol, udp(notes, target, symbol, addr, found)),
-            // UDP-Lite was removed from the kernel after v6.18.
+            Ok(addr) => report(symbol, udp(walker, symbol, addr, found)),
+            // A kernel may be built without UDP-Lite.
             Err(_) if symbol == "udplite_table" => {}
             Err(missing) => report(symbol, Err(missing.into())),
         }
@@ -105,18 +108,21 @@ pub(super) fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>], fou
             && own != 0
             && Some(own) != shared
         {
-            report("net.ipv4.udp_table", udp(notes, target, "net.ipv4.udp_table", own, found));
+            report("net.ipv4.udp_table", udp(walker, "net.ipv4.udp_table", own, found));
         }
     }
-    // IPv6 is a module on some kernels, and a kernel without ICMP sockets has no table of them.
-    for (symbol, structure, field) in [
-        ("raw_v4_hashinfo", "raw_hashinfo", "ht"),
-        ("raw_v6_hashinfo", "raw_hashinfo", "ht"),
-        ("ping_table", "ping_table", "hash"),
-    ] {
+    // IPv6 is a module on some kernels.
+    for symbol in ["raw_v4_hashinfo", "raw_v6_hashinfo"] {
         if let Ok(addr) = target.symbol(symbol) {
-            report(symbol, heads(notes, target, symbol, (structure, field), addr, found));
+            report(symbol, raw(walker, symbol, addr, found));
         }
+    }
+    // ICMP sockets, of both families. `ping_table` is private to net/ipv4/ping.c; it starts with its heads.
+    if let Ok(addr) = target.symbol("ping_table") {
+        report(
+            "ping_table",
+            heads(walker, &Table::of_heads(target, "ping_table", addr, PING_BUCKETS), found),
+        );
     }
 }
 
@@ -124,91 +130,72 @@ pub(super) fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>], fou
 ///
 /// Listening sockets are in `listening_hash` up to v5.18; Linux commit cae3873c5b3a (v5.19) removed it and chained
 /// them into `lhash2` by the same node.
-fn tcp(notes: &Notes, target: &Target, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) -> Read<()> {
-    let mut infos = BTreeSet::from([target.symbol("tcp_hashinfo")?]);
+fn tcp(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) -> Read<()> {
+    let target = walker.target();
     // A namespace may have an `ehash` of its own (net.ipv4.tcp_child_ehash_entries).
-    infos.extend(
-        namespaces
-            .iter()
-            .filter_map(|net| net.tcp_hashinfo().ok())
-            .map(|Ptr(info)| info)
-            .filter(|&info| info != 0),
-    );
+    let own = namespaces.iter().filter_map(|net| net.tcp_hashinfo().ok()).map(|Ptr(info)| info);
+    let mut infos: BTreeSet<u64> = own.filter(|&info| info != 0).collect();
+    infos.insert(target.symbol("tcp_hashinfo")?);
     let link = target.offset_of("sock", "__sk_common.skc_nulls_node | __sk_common.skc_node")?;
     let mut walked = BTreeSet::new();
-    let mut walk = |table: Table<'_>, found: &mut BTreeSet<u64>| {
-        if walked.insert(table.first) {
-            found.extend(hash::nodes(target, notes, &table).into_iter().map(|node| node.wrapping_sub(link)));
-        }
-    };
     for addr in infos {
-        let info = HashInfo::at(target, addr);
-        let buckets = info
-            .ehash_mask()
-            .map(|mask| u64::from(mask).saturating_add(1))
-            .or_else(|_| info.ehash_size().map(u64::from))?;
-        let Ptr(first) = info.ehash()?;
-        let stride = target.types().struct_size("inet_ehash_bucket")?;
-        let chain = target.offset_of("inet_ehash_bucket", "chain")?;
-        let first = first.wrapping_add(chain);
-        walk(
-            Table { name: "tcp_hashinfo.ehash", first, buckets, stride, link: 0, locked_heads: false },
-            found,
-        );
-
-        let stride = target.types().struct_size("inet_listen_hashbucket")?;
-        let head = target.offset_of("inet_listen_hashbucket", "nulls_head | head")?;
-        let table = |first: u64, buckets, name| Table {
-            name,
-            first: first.wrapping_add(head),
-            buckets,
-            stride,
-            link: 0,
-            locked_heads: false,
-        };
-        if let Ok(place) = target.types().resolve("inet_hashinfo", "listening_hash") {
-            let buckets = array_length(&place.ty)?;
-            walk(table(addr.wrapping_add(place.offset), buckets, "tcp_hashinfo.listening_hash"), found);
-        } else {
-            let buckets = u64::from(info.lhash2_mask()?).saturating_add(1);
-            let Ptr(first) = info.lhash2()?;
-            walk(table(first, buckets, "tcp_hashinfo.lhash2"), found);
+        for table in [established(target, addr)?, listening(target, addr)?] {
+            if walked.insert(table.first) {
+                found.extend(walker.nodes(&table).into_iter().map(|node| node.wrapping_sub(link)));
+            }
         }
     }
     Ok(())
 }
 
-/// UDP and UDP-Lite: the table by port.
-fn udp(notes: &Notes, target: &Target, name: &str, addr: u64, found: &mut BTreeSet<u64>) -> Read<()> {
-    let table = UdpTable::at(target, addr);
-    let Ptr(first) = table.hash()?;
-    let first = first.wrapping_add(target.offset_of("udp_hslot", "head")?);
-    let buckets = u64::from(table.mask()?).saturating_add(1);
-    let stride = target.types().struct_size("udp_hslot")?;
-    let link = target.offset_of("sock", "__sk_common.skc_node")?;
-    let nodes =
-        hash::nodes(target, notes, &Table { name, first, buckets, stride, link: 0, locked_heads: false });
-    found.extend(nodes.into_iter().map(|node| node.wrapping_sub(link)));
-    Ok(())
+fn established(target: &Target, addr: u64) -> Read<Table<'static>> {
+    let info = HashInfo::at(target, addr);
+    let by_mask = info.ehash_mask().map(|mask| u64::from(mask).saturating_add(1));
+    Ok(Table {
+        first: info.ehash()?.0.wrapping_add(target.offset_of("inet_ehash_bucket", "chain")?),
+        buckets: by_mask.or_else(|_| info.ehash_size().map(u64::from))?,
+        stride: target.types().struct_size("inet_ehash_bucket")?,
+        ..Table::of_heads(target, "tcp_hashinfo.ehash", 0, 0)
+    })
 }
 
-/// A table that is an array of list heads inside a struct: raw and ICMP sockets.
-fn heads(
-    notes: &Notes,
-    target: &Target,
-    name: &str,
-    (structure, field): (&str, &str),
-    addr: u64,
-    found: &mut BTreeSet<u64>,
-) -> Read<()> {
-    let place = target.types().resolve(structure, field)?;
-    let buckets = array_length(&place.ty)?;
-    let stride = u64::from(target.types().model().pointer_size());
-    let link = target.offset_of("sock", "__sk_common.skc_node")?;
-    let first = addr.wrapping_add(place.offset);
-    let nodes =
-        hash::nodes(target, notes, &Table { name, first, buckets, stride, link: 0, locked_heads: false });
-    found.extend(nodes.into_iter().map(|node| node.wrapping_sub(link)));
+fn listening(target: &Target, addr: u64) -> Read<Table<'static>> {
+    let head = target.offset_of("inet_listen_hashbucket", "nulls_head | head")?;
+    let stride = target.types().struct_size("inet_listen_hashbucket")?;
+    let (name, first, buckets) = match target.types().resolve("inet_hashinfo", "listening_hash") {
+        Ok(place) => {
+            ("tcp_hashinfo.listening_hash", addr.wrapping_add(place.offset), array_length(&place.ty)?)
+        }
+        Err(_) => {
+            let info = HashInfo::at(target, addr);
+            ("tcp_hashinfo.lhash2", info.lhash2()?.0, u64::from(info.lhash2_mask()?).saturating_add(1))
+        }
+    };
+    Ok(Table { stride, ..Table::of_heads(target, name, first.wrapping_add(head), buckets) })
+}
+
+/// UDP and UDP-Lite: the table by port.
+fn udp(walker: &mut Walker<'_>, name: &str, addr: u64, found: &mut BTreeSet<u64>) -> Read<()> {
+    let target = walker.target();
+    let table = UdpTable::at(target, addr);
+    let first = table.hash()?.0.wrapping_add(target.offset_of("udp_hslot", "head")?);
+    let buckets = u64::from(table.mask()?).saturating_add(1);
+    let stride = target.types().struct_size("udp_hslot")?;
+    heads(walker, &Table { stride, ..Table::of_heads(target, name, first, buckets) }, found)
+}
+
+/// Raw sockets: `raw_hashinfo.ht`.
+fn raw(walker: &mut Walker<'_>, name: &str, addr: u64, found: &mut BTreeSet<u64>) -> Read<()> {
+    let target = walker.target();
+    let place = target.types().resolve("raw_hashinfo", "ht")?;
+    let (first, buckets) = (addr.wrapping_add(place.offset), array_length(&place.ty)?);
+    heads(walker, &Table::of_heads(target, name, first, buckets), found)
+}
+
+/// A table whose chains link `skc_node`.
+fn heads(walker: &mut Walker<'_>, table: &Table<'_>, found: &mut BTreeSet<u64>) -> Read<()> {
+    let link = walker.target().offset_of("sock", "__sk_common.skc_node")?;
+    found.extend(walker.nodes(table).into_iter().map(|node| node.wrapping_sub(link)));
     Ok(())
 }
 

@@ -15,6 +15,9 @@ use object::{Addr, Ptr, Target, layout, walk};
 use crate::error::Error;
 use crate::notes::Notes;
 
+/// Most network namespaces that are looked at.
+const MAX_NAMESPACES: usize = 1 << 16;
+
 layout! {
     /// `net`: a network namespace (include/net/net_namespace.h).
     pub struct Net / NetLayout = "net" {
@@ -37,7 +40,7 @@ layout! {
 /// All network namespaces in the order of `net_namespace_list`: the initial one first.
 pub fn namespaces<'t>(notes: &Notes, target: &'t Target) -> Result<Vec<Net<'t>>, Error> {
     let link = target.offset_of(Net::STRUCT, "list")?;
-    let walked = walk::list(target, target.symbol("net_namespace_list")?);
+    let walked = walk::list_capped(target, target.symbol("net_namespace_list")?, MAX_NAMESPACES);
     notes.walk("net_namespace_list", &walked.end);
     Ok(walked.containers(link).map(|addr| Net::at(target, addr)).collect())
 }
@@ -47,3 +50,6 @@ fn hardware_address(bytes: &[u8]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     hex.join(":")
 }
+
+#[cfg(test)]
+mod tests;

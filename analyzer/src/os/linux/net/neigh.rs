@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use object::{Absent, Addr, Bytes, Ptr, Read, Target, Uint, layout, walk};
 
 use super::device::{Device, MAX_ADDR_LEN};
-use super::hash::{self, Table};
+use super::hash::{Table, Walker};
 use super::{Net, hardware_address, inet};
 use crate::error::Error;
 use crate::notes::Notes;
@@ -80,8 +80,9 @@ pub struct Entry {
 /// All neighbours, sorted by namespace, device, family and address.
 pub fn neighbours(notes: &Notes, target: &Target) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
+    let mut walker = Walker::new(target, notes);
     for table in tables(notes, target)? {
-        if let Err(why) = walk_table(notes, target, table, &mut entries) {
+        if let Err(why) = walk_table(&mut walker, table, &mut entries) {
             notes.partial(format!("neighbour table at {table:#x} cannot be walked: {why}"));
         }
     }
@@ -114,9 +115,10 @@ fn tables(notes: &Notes, target: &Target) -> Result<Vec<u64>, Error> {
     Ok(tables?)
 }
 
-fn walk_table(notes: &Notes, target: &Target, addr: u64, entries: &mut Vec<Entry>) -> Read<()> {
+fn walk_table(walker: &mut Walker<'_>, addr: u64, entries: &mut Vec<Entry>) -> Read<()> {
     const AF_INET: i32 = 2;
     const AF_INET6: i32 = 10;
+    let target = walker.target();
     let table = NeighTable::at(target, addr);
     let (family, name, proxy_name) = match table.family()? {
         AF_INET => ("inet", "arp_tbl", "arp_tbl.phash_buckets"),
@@ -124,7 +126,6 @@ fn walk_table(notes: &Notes, target: &Target, addr: u64, entries: &mut Vec<Entry
         _ => return Ok(()),
     };
     let Uint(key_len) = table.key_len()?;
-    let width = u64::from(target.types().model().pointer_size());
     let (first, buckets) = match table.nht() {
         Ok(Ptr(hash)) => {
             let hash = NeighHash::at(target, hash);
@@ -141,13 +142,11 @@ fn walk_table(notes: &Notes, target: &Target, addr: u64, entries: &mut Vec<Entry
         Err(why) => return Err(why),
     };
     // The chain runs through `next`, or from v6.13 through an `hlist_node`.
-    let chain =
-        |name, first, buckets, link| Table { name, first, buckets, stride: width, link, locked_heads: false };
     let (node, link) = match target.offset_of(Neighbour::STRUCT, "hash") {
         Ok(node) => (node, 0),
         Err(_) => (0, target.offset_of(Neighbour::STRUCT, "next")?),
     };
-    let found = hash::nodes(target, notes, &chain(name, first, buckets, link));
+    let found = walker.nodes(&Table { link, ..Table::of_heads(target, name, first, buckets) });
     entries
         .extend(found.into_iter().map(|found| neighbour(target, found.wrapping_sub(node), family, key_len)));
 
@@ -155,7 +154,8 @@ fn walk_table(notes: &Notes, target: &Target, addr: u64, entries: &mut Vec<Entry
         && first != 0
         && let Ok(link) = target.offset_of(Proxy::STRUCT, "next")
     {
-        let found = hash::nodes(target, notes, &chain(proxy_name, first, PROXY_BUCKETS, link));
+        let proxies = Table::of_heads(target, proxy_name, first, PROXY_BUCKETS);
+        let found = walker.nodes(&Table { link, ..proxies });
         entries.extend(found.into_iter().map(|addr| proxy(target, addr, family, key_len)));
     }
     Ok(())
@@ -169,8 +169,10 @@ fn neighbour(target: &Target, addr: u64, family: &'static str, key_len: u64) -> 
         .map(|addr| Device::at(target, addr));
     let mac = device.clone().and_then(|device| device.addr_len()).and_then(|len| {
         let Bytes(bytes) = neighbour.hardware()?;
-        let len = u64::from(len).min(MAX_ADDR_LEN) as usize;
-        bytes.get(..len).map(hardware_address).ok_or(Absent::Malformed("length of a hardware address"))
+        bytes
+            .get(..usize::from(len.min(MAX_ADDR_LEN)))
+            .map(hardware_address)
+            .ok_or(Absent::Malformed("length of a hardware address"))
     });
     let net_ns =
         device.clone().and_then(|device| device.net()).and_then(|Ptr(net)| Net::at(target, net).inum());

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use object::{Absent, Addr, Ptr, Read, Target, layout, walk};
+use object::{Addr, Ptr, Read, Target, layout};
 
 use super::Net;
-use super::hash::{self, Table};
+use super::hash::{Table, Walker};
 use super::socket::{self, Entry};
-use crate::notes::Notes;
 
 /// `MAX_LINKS` (include/uapi/linux/netlink.h): netlink protocols, each with a table.
 const MAX_LINKS: u64 = 32;
@@ -41,28 +40,31 @@ layout! {
 }
 
 /// Adds all netlink and packet sockets.
-pub(super) fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
-    if let Err(why) = netlink_tables(notes, target, found) {
+pub(super) fn tabled(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
+    let notes = walker.notes();
+    if let Err(why) = netlink_tables(walker, found) {
         notes.partial(format!("nl_table cannot be walked: {why}"));
     }
-    let link = target.offset_of("sock", "__sk_common.skc_node").map_err(Absent::from);
-    for net in namespaces {
-        let (link, head) = match (link.clone(), net.packet_sockets()) {
-            (Ok(link), Ok(Addr(head))) => (link, head),
-            // Packet sockets are a module on some kernels, and then unknown to its profile.
-            (_, Err(Absent::NoProfile(_))) => continue,
-            (Err(why), _) | (_, Err(why)) => {
-                return notes.partial(format!("packet sockets cannot be walked: {why}"));
-            }
-        };
-        let walked = walk::hlist(target, head);
-        notes.walk("net.packet.sklist", &walked.end);
-        found.extend(walked.containers(link));
+    if let Err(why) = packet_lists(walker, namespaces, found) {
+        notes.partial(format!("packet sockets cannot be walked: {why}"));
     }
 }
 
+/// Packet sockets: one list per namespace.
+fn packet_lists(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) -> Read<()> {
+    let target = walker.target();
+    let link = target.offset_of("sock", "__sk_common.skc_node")?;
+    for net in namespaces {
+        let Addr(head) = net.packet_sockets()?;
+        let nodes = walker.nodes(&Table::of_heads(target, "net.packet.sklist", head, 1));
+        found.extend(nodes.into_iter().map(|node| node.wrapping_sub(link)));
+    }
+    Ok(())
+}
+
 /// `nl_table`: one rhashtable of sockets per netlink protocol (net/netlink/af_netlink.c, since v3.17).
-fn netlink_tables(notes: &Notes, target: &Target, found: &mut BTreeSet<u64>) -> Read<()> {
+fn netlink_tables(walker: &mut Walker<'_>, found: &mut BTreeSet<u64>) -> Read<()> {
+    let target = walker.target();
     let tables = target.read_ptr(target.symbol("nl_table")?)?;
     let stride = target.types().struct_size("netlink_table")?;
     let hash = target.offset_of("netlink_table", "hash.tbl")?;
@@ -72,25 +74,18 @@ fn netlink_tables(notes: &Notes, target: &Target, found: &mut BTreeSet<u64>) -> 
         let mut next = target.read_ptr(table)?;
         let mut resizes = 0;
         while next != 0 && resizes < MAX_RESIZES {
-            let buckets = BucketTable::at(target, next);
-            if buckets.nest()? != 0 {
-                notes.partial(format!("nl_table: nested hash table of protocol {protocol} was not walked"));
+            let table = BucketTable::at(target, next);
+            if table.nest()? != 0 {
+                walker
+                    .notes()
+                    .partial(format!("nl_table: nested hash table of protocol {protocol} was not walked"));
                 break;
             }
-            let Addr(first) = buckets.buckets()?;
-            let count = u64::from(buckets.size()?);
-            let pointer = u64::from(target.types().model().pointer_size());
-            let table = Table {
-                name: "nl_table",
-                first,
-                buckets: count,
-                stride: pointer,
-                link: 0,
-                locked_heads: true,
-            };
-            found
-                .extend(hash::nodes(target, notes, &table).into_iter().map(|found| found.wrapping_sub(node)));
-            Ptr(next) = buckets.future()?;
+            let Addr(first) = table.buckets()?;
+            let heads = Table::of_heads(target, "nl_table", first, u64::from(table.size()?));
+            let nodes = walker.nodes(&Table { locked_heads: true, ..heads });
+            found.extend(nodes.into_iter().map(|found| found.wrapping_sub(node)));
+            Ptr(next) = table.future()?;
             resizes = resizes.saturating_add(1);
         }
     }

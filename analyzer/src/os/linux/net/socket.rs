@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
+use super::hash::Walker;
 use super::{Net, inet, namespaces, other, unix};
 use crate::error::Error;
 use crate::notes::Notes;
@@ -153,9 +154,10 @@ pub fn sockets(
 /// Addresses of all sockets in the kernel's tables.
 fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>]) -> BTreeSet<u64> {
     let mut found = BTreeSet::new();
-    inet::tabled(notes, target, namespaces, &mut found);
-    unix::tabled(notes, target, namespaces, &mut found);
-    other::tabled(notes, target, namespaces, &mut found);
+    let mut walker = Walker::new(target, notes);
+    inet::tabled(&mut walker, namespaces, &mut found);
+    unix::tabled(&mut walker, namespaces, &mut found);
+    other::tabled(&mut walker, namespaces, &mut found);
     found
 }
 

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use object::{Absent, Addr, Ptr, Read, Target, layout};
 
 use super::Net;
-use super::hash::{self, Table};
+use super::hash::{Table, Walker};
 use super::socket::{self, Entry, Sock};
-use crate::notes::Notes;
 use crate::table::text_of;
 
 /// Buckets of each table: `2 * UNIX_HASH_SIZE` of old, `UNIX_HASH_SIZE` now (include/net/af_unix.h): 512 both ways.
@@ -35,15 +34,15 @@ layout! {
 }
 
 /// Adds all Unix sockets: of `unix_socket_table`, and from Linux commit cf21b355ccb3 (v6.0) of each namespace's table.
-pub(super) fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
+pub(super) fn tabled(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
+    let (target, notes) = (walker.target(), walker.notes());
     let link = match target.offset_of("sock", "__sk_common.skc_node") {
         Ok(link) => link,
         Err(missing) => return notes.partial(format!("unix sockets cannot be walked: {missing}")),
     };
-    let stride = u64::from(target.types().model().pointer_size());
     let mut walk = |name: &str, first: u64| {
-        let table = Table { name, first, buckets: BUCKETS, stride, link: 0, locked_heads: false };
-        found.extend(hash::nodes(target, notes, &table).into_iter().map(|node| node.wrapping_sub(link)));
+        let nodes = walker.nodes(&Table::of_heads(target, name, first, BUCKETS));
+        found.extend(nodes.into_iter().map(|node| node.wrapping_sub(link)));
     };
     if let Ok(first) = target.symbol("unix_socket_table") {
         return walk("unix_socket_table", first);
