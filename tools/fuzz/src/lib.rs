@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their input.
 
 pub mod documents;
+pub mod symbols;
 
 use memory::format::FORMATS;
 use memory::{AddressSpace, FileSpace, Limits, Next, Paging, VirtualSpace, open_space, paging};
