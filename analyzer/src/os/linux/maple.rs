@@ -46,7 +46,9 @@ pub struct Entry {
 pub fn entries(target: &Target, tree: u64) -> (Vec<Entry>, End) {
     let start = || Ok((Tree::at(target, tree).ma_root()?.0, Shapes::of(target)?));
     match start() {
-        Ok((root, shapes)) => Walk { target, shapes, found: Vec::new(), end: End::Complete }.run(root),
+        Ok((root, shapes)) => {
+            Walk { target, shapes, found: Vec::new(), end: End::Complete, found_before_trouble: 0 }.run(root)
+        }
         Err(why) => (Vec::new(), End::Broken { node: tree, why, recovered: 0 }),
     }
 }
@@ -128,6 +130,7 @@ struct Walk<'t> {
     shapes: Shapes,
     found: Vec<Entry>,
     end: End,
+    found_before_trouble: usize,
 }
 
 impl Walk<'_> {
@@ -157,6 +160,9 @@ impl Walk<'_> {
                 self.report(End::Broken { node: address, why, recovered: 0 });
             }
         }
+        if let End::Broken { recovered, .. } = &mut self.end {
+            *recovered = self.found.len().saturating_sub(self.found_before_trouble);
+        }
         (self.found, self.end)
     }
 
@@ -164,6 +170,7 @@ impl Walk<'_> {
     fn report(&mut self, end: End) {
         if self.end == End::Complete {
             self.end = end;
+            self.found_before_trouble = self.found.len();
         }
     }
 
@@ -349,7 +356,10 @@ mod tests {
         leaf(&mut memory, 0x2100, &[u64::MAX], &[0x8000]);
         let (found, end) = walk(&memory);
         assert_eq!(found, [(0x1000, u64::MAX, 0x8000)]);
-        assert!(matches!(end, End::Broken { node: 0x9000, why: Absent::Unreadable { .. }, .. }), "{end:?}");
+        assert!(
+            matches!(end, End::Broken { node: 0x9000, why: Absent::Unreadable { .. }, recovered: 1 }),
+            "{end:?}"
+        );
     }
 
     #[test]

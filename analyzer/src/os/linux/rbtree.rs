@@ -26,48 +26,47 @@ pub fn nodes(target: &Target, root: u64) -> Walked {
         let node = RbNode::at(target, node);
         Ok((node.left()?.0, node.right()?.0))
     };
-    let mut walked = Walked { nodes: Vec::new(), end: End::Complete };
-    let mut report = |end: End| {
-        if walked.end == End::Complete {
-            walked.end = end;
-        }
-    };
     let mut seen = HashSet::new();
     let mut found = Vec::new();
+    let mut end = End::Complete;
+    let mut found_before_trouble = 0;
     // Nodes whose left side is being visited, with their right child.
     let mut above: Vec<(u64, u64)> = Vec::new();
     let mut node = root;
     loop {
-        while node != 0 {
+        let trouble = loop {
+            if node == 0 {
+                break End::Complete;
+            }
             if seen.len() >= MAX_TREE_NODES {
-                report(End::Truncated { limit: MAX_TREE_NODES });
-                break;
+                break End::Truncated { limit: MAX_TREE_NODES };
             }
             if !seen.insert(node) {
-                report(End::Cycle { node });
-                break;
+                break End::Cycle { node };
             }
             if above.len() >= MAX_DEPTH {
-                report(End::Broken { node, why: Absent::Malformed("tree too deep"), recovered: 0 });
-                break;
+                break End::Broken { node, why: Absent::Malformed("tree too deep"), recovered: 0 };
             }
             match children(node) {
                 Ok((left, right)) => {
                     above.push((node, right));
                     node = left;
                 }
-                Err(why) => {
-                    report(End::Broken { node, why, recovered: 0 });
-                    break;
-                }
+                Err(why) => break End::Broken { node, why, recovered: 0 },
             }
+        };
+        if end == End::Complete {
+            end = trouble;
+            found_before_trouble = found.len();
         }
         let Some((next, right)) = above.pop() else { break };
         found.push(next);
         node = right;
     }
-    walked.nodes = found;
-    walked
+    if let End::Broken { recovered, .. } = &mut end {
+        *recovered = found.len().saturating_sub(found_before_trouble);
+    }
+    Walked { nodes: found, end }
 }
 
 #[cfg(test)]
@@ -103,7 +102,7 @@ mod tests {
     fn a_torn_side_does_not_hide_the_other() {
         let walked = walk(&[(0x1000, 0x9000, 0x3000), (0x3000, 0, 0)]);
         assert_eq!(walked.nodes, [0x1000, 0x3000]);
-        assert!(matches!(walked.end, End::Broken { node: 0x9000, .. }));
+        assert!(matches!(walked.end, End::Broken { node: 0x9000, recovered: 2, .. }));
     }
 
     #[test]
