@@ -20,6 +20,24 @@ pub(crate) struct Need {
 
 const NEED: Need = Need { name: "", plugins: &[], when: "", types: &[], symbols: &[], essential: false };
 
+/// Plugins that use a struct, a field of it (`struct.field`) or a symbol, sorted; a struct is used by who uses any field.
+#[must_use]
+pub fn plugins_that_use(item: &str) -> Vec<&'static str> {
+    let names = |entry: &str| {
+        entry
+            .split('|')
+            .any(|name| name == item || name.split_once('.').is_some_and(|(record, _)| record == item))
+    };
+    let mut plugins: Vec<&str> = NEEDS
+        .iter()
+        .filter(|need| need.types.iter().chain(need.symbols).any(|entry| names(entry)))
+        .flat_map(|need| need.plugins.iter().copied())
+        .collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    plugins
+}
+
 /// All needs, the essential ones first.
 pub(crate) const NEEDS: &[Need] = &[
     Need {

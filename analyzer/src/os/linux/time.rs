@@ -21,7 +21,7 @@ layout! {
 /// Wall clock time at which boot-based time was 0.
 ///
 /// `getboottime64()` of kernel/time/timekeeping.c: `offs_real - offs_boot` (from v3.17).
-pub fn boot_time(target: &Target) -> Read<Time> {
+pub(super) fn boot_time(target: &Target) -> Read<Time> {
     let core = target.symbol("tk_core").map_err(Absent::from)?;
     let keeper = timekeeper(target, core)?;
     let (Uint(real), Uint(boot)) = (keeper.offs_real()?, keeper.offs_boot()?);

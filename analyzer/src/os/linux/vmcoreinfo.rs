@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use profile::names::BuildId;
 
 /// Longest VMCOREINFO text: the kernel keeps it in one page.
-pub const MAX_LEN: usize = 4096;
+pub(super) const MAX_LEN: usize = 4096;
 
 /// A parsed VMCOREINFO text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,3 +9,4 @@ pub mod info;
 pub mod inspect_vaddr;
 pub mod load_as;
 pub mod make_symlink;
+pub mod profile;
