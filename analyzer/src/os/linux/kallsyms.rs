@@ -4,15 +4,19 @@
 //! before): an ELF symbol table whose values are run-time addresses, and a string table. Once a module is loaded the
 //! table is a copy that leaves out its freed init section. Without `CONFIG_KALLSYMS` there is none.
 
+use std::ops::Range;
+
 use object::{Absent, DataModel, Ptr, Read, Target, layout};
 
 use super::module::Module;
 use crate::table::text_of;
 
-/// Most symbols of one module that are read; amdgpu, the largest, has about 100,000.
-const MAX_SYMBOLS: u32 = 1 << 20;
-/// Symbols read at once.
-const CHUNK: u64 = 128;
+/// Most symbols of one module that are read; amdgpu, the largest, has less than 100,000.
+const MAX_SYMBOLS: u32 = 1 << 18;
+/// Most bytes of names of one module.
+const MAX_TEXT: usize = 16 << 20;
+/// Bytes of the symbol table read at once; a multiple of both sizes of a symbol.
+const CHUNK: usize = 3072;
 /// `KSYM_NAME_LEN` (include/linux/kallsyms.h), 128 before v6.1.
 const MAX_NAME: usize = 512;
 
@@ -49,11 +53,19 @@ pub struct ModuleSymbols {
     pub missing: u64,
 }
 
-/// Where fields of an ELF symbol are (ELF specification, `Elf64_Sym` and `Elf32_Sym`): size, `st_shndx`, `st_value`.
-fn entry_layout(model: DataModel) -> (u64, usize, std::ops::Range<usize>) {
-    match model {
-        DataModel::Ilp32 => (16, 14, 4..8),
-        DataModel::Lp64 | DataModel::Llp64 => (24, 6, 8..16),
+/// Where fields of an ELF symbol are (ELF specification, `Elf64_Sym` and `Elf32_Sym`), in bytes.
+struct EntryLayout {
+    size: usize,
+    section: Range<usize>,
+    value: Range<usize>,
+}
+
+impl EntryLayout {
+    fn of(model: DataModel) -> Self {
+        match model {
+            DataModel::Ilp32 => Self { size: 16, section: 14..16, value: 4..8 },
+            DataModel::Lp64 | DataModel::Llp64 => Self { size: 24, section: 6..8, value: 8..16 },
+        }
     }
 }
 
@@ -72,33 +84,34 @@ pub fn symbols(module: &Module<'_>) -> Read<ModuleSymbols> {
 }
 
 fn read(target: &Target, symtab: u64, count: u32, strtab: u64) -> ModuleSymbols {
-    let (size, section, value) = entry_layout(target.types().model());
-    let limit = count.min(MAX_SYMBOLS);
-    let mut found =
-        ModuleSymbols { missing: u64::from(count.saturating_sub(limit)), ..ModuleSymbols::default() };
-    let mut at = 0;
-    while at < u64::from(limit) {
-        let now = CHUNK.min(u64::from(limit).saturating_sub(at));
-        let address = symtab.wrapping_add(at.wrapping_mul(size));
-        at = at.saturating_add(now);
-        let Ok(bytes) = target.read_bytes(address, now.wrapping_mul(size), (CHUNK * size) as usize) else {
-            found.missing = found.missing.saturating_add(now);
+    let EntryLayout { size, section, value } = EntryLayout::of(target.types().model());
+    let limit = count.min(MAX_SYMBOLS) as usize;
+    let mut found = ModuleSymbols { missing: u64::from(count) - limit as u64, ..ModuleSymbols::default() };
+    let mut text_left = MAX_TEXT;
+    let mut done = 0;
+    while done < limit {
+        let now = (CHUNK / size).min(limit - done);
+        let address = symtab.wrapping_add((done * size) as u64);
+        done += now;
+        let Ok(bytes) = target.read_bytes(address, (now * size) as u64, CHUNK) else {
+            found.missing += now as u64;
             continue;
         };
-        for entry in bytes.chunks_exact(size as usize) {
+        for entry in bytes.chunks_exact(size) {
             let name = little_endian(entry.get(..4));
-            let undefined = little_endian(entry.get(section..section.saturating_add(2))) == 0;
+            let undefined = little_endian(entry.get(section.clone())) == 0;
             // The first entry of every table is the empty symbol.
             if name == 0 || undefined {
                 continue;
             }
-            match target.read_cstr(strtab.wrapping_add(name), MAX_NAME) {
-                Ok(name) if name.is_empty() => {}
-                Ok(name) => {
+            match target.read_cstr(strtab.wrapping_add(name), MAX_NAME.min(text_left)) {
+                Ok(name) if name.is_empty() && text_left > 0 => {}
+                Ok(name) if !name.is_empty() => {
+                    text_left -= name.len();
                     let address = little_endian(entry.get(value.clone()));
                     found.symbols.push(ModuleSymbol { address, name: text_of(&name) });
                 }
-                Err(_) => found.missing = found.missing.saturating_add(1),
+                _ => found.missing += 1,
             }
         }
     }

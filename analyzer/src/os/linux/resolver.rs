@@ -18,6 +18,8 @@ use crate::session::{Fact, Session};
 
 /// Name of the kernel among the modules.
 pub const KERNEL: &str = "linux";
+/// Most modules whose symbols are used; systems have a few hundred.
+const MAX_MODULES: usize = 1 << 14;
 
 /// The resolver of the session's image.
 pub struct ResolverFact;
@@ -31,11 +33,17 @@ impl Fact for ResolverFact {
         let mut loaded = Vec::new();
         // A kernel without CONFIG_MODULES has no list.
         if kernel.target().symbol("modules").is_ok() {
-            for module in modules(&session.notes, kernel.target())? {
-                match Loaded::new(&module) {
+            let modules = modules(&session.notes, kernel.target())?;
+            if modules.len() > MAX_MODULES {
+                session.notes.partial(format!("symbols of the first {MAX_MODULES} modules only"));
+            }
+            for module in modules.iter().take(MAX_MODULES) {
+                match Loaded::new(module) {
                     Ok(module) => loaded.push(module),
                     Err(why) => {
-                        session.notes.partial(format!("module at {:#x} has no symbols: {why}", module.addr()))
+                        session
+                            .notes
+                            .partial(format!("module at {:#x} has no symbols: {why}", module.addr()));
                     }
                 }
             }

@@ -80,11 +80,13 @@ struct Offsets {
 
 impl Offsets {
     fn of(target: &Target, page_offset: u64) -> Read<Self> {
-        let field = |name| target.offset_of(Task::STRUCT, name).map(|offset| offset as usize);
+        // An offset beyond the address space is beyond every piece of memory as well.
+        let bytes = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let field = |name| target.offset_of(Task::STRUCT, name).map(bytes);
         let size = target.types().struct_size(Task::STRUCT)?;
         let width = usize::from(target.types().model().pointer_size());
         Ok(Self {
-            size: size.min(MAX_SIZE) as usize,
+            size: bytes(size.min(MAX_SIZE)),
             width,
             group_leader: field("group_leader")?,
             real_parent: field("real_parent")?,
@@ -130,8 +132,10 @@ pub fn scan(notes: &Notes, kernel: &Kernel) -> Read<Vec<u64>> {
     let page_offset = kernel.page_offset()?;
     let offsets = Offsets::of(kernel.target(), page_offset)?;
     let look = |piece: Piece<'_>| -> Vec<u64> {
-        let skip = piece.addr.wrapping_neg() as usize % ALIGNMENT;
-        let places = (skip..piece.own).step_by(ALIGNMENT);
+        // Pieces begin at pages, but those of odd images may not.
+        let first =
+            (0..ALIGNMENT).find(|at| (piece.addr.wrapping_add(*at as u64)).is_multiple_of(ALIGNMENT as u64));
+        let places = (first.unwrap_or(0)..piece.own).step_by(ALIGNMENT);
         let address = |at: usize| page_offset.wrapping_add(piece.addr).wrapping_add(at as u64);
         places.filter(|at| offsets.fits(piece.bytes, *at, address(*at))).map(address).collect()
     };

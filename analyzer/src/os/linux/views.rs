@@ -106,16 +106,19 @@ fn pid_table(notes: &Notes, kernel: &Kernel) -> Read<BTreeSet<u64>> {
             Ok(0) => {}
             Ok(node) => {
                 let task = Task::at(target, node.wrapping_sub(link));
-                // A torn task stays.
-                if task.group_leader().is_ok_and(|Ptr(leader)| leader != task.addr()) {
-                    continue;
+                if !is_other(&task) {
+                    tasks.insert(task.addr());
                 }
-                tasks.insert(task.addr());
             }
             Err(why) => notes.partial(format!("struct pid at {pid:#x} cannot be read: {why}")),
         }
     }
     Ok(tasks)
+}
+
+/// Whether it is a thread that is not its group's leader, or no task at all. A task that is torn may be a leader.
+fn is_other(task: &Task<'_>) -> bool {
+    task.group_leader().is_ok_and(|Ptr(leader)| leader != task.addr())
 }
 
 /// Addresses of the `struct pid`s of a namespace in `pid_hash`, up to v4.14.
@@ -169,18 +172,28 @@ pub fn children(notes: &Notes, kernel: &Kernel) -> Read<Vec<Child>> {
     let init = target.symbol("init_task")?;
     let (mut seen, mut found) = (HashSet::from([init]), Vec::new());
     let mut queue = VecDeque::from([init]);
+    let mut others = 0usize;
     while let Some(parent) = queue.pop_front() {
         for thread in threads(notes, &Task::at(target, parent)) {
             let Addr(head) = Task::at(target, thread).children()?;
             let walked = walk::list_capped(target, head, MAX_NODES.saturating_sub(found.len()));
             notes.walk("task_struct.children", &walked.end);
             for task in walked.containers(sibling) {
-                if seen.insert(task) {
-                    found.push(Child { task, parent });
-                    queue.push_back(task);
+                if !seen.insert(task) {
+                    continue;
                 }
+                // Only leaders are on these lists; a list that was led astray runs through anything.
+                if is_other(&Task::at(target, task)) {
+                    others += 1;
+                    continue;
+                }
+                found.push(Child { task, parent });
+                queue.push_back(task);
             }
         }
+    }
+    if others > 0 {
+        notes.partial(format!("{others} entries of lists of children are no processes"));
     }
     Ok(found)
 }

@@ -18,6 +18,8 @@ use profile::Type;
 const MAX_NODES: usize = 1 << 20;
 /// Most slots of a node: `XA_CHUNK_SIZE` is 64, or 16 with `CONFIG_BASE_SMALL`.
 const MAX_SLOTS: u64 = 64;
+/// Most bytes of the slots of a node.
+const MAX_SLOT_BYTES: usize = 512;
 /// Internal entries up to here are no nodes (`xa_is_node`).
 const MAX_INTERNAL: u64 = 4096;
 
@@ -141,15 +143,14 @@ impl Walk<'_> {
             }
             Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
         };
-        let width = u64::from(self.target.types().model().pointer_size());
+        let width = self.target.types().model().pointer_size();
         let first = node.wrapping_add(self.shape.slots_offset);
-        let bytes =
-            match self.target.read_bytes(first, self.shape.slots.wrapping_mul(width), 8 * MAX_SLOTS as usize)
-            {
-                Ok(bytes) => bytes,
-                Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
-            };
-        for (slot, bytes) in (0u64..).zip(bytes.chunks_exact(width as usize)) {
+        let len = self.shape.slots.wrapping_mul(u64::from(width));
+        let bytes = match self.target.read_bytes(first, len, MAX_SLOT_BYTES) {
+            Ok(bytes) => bytes,
+            Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
+        };
+        for (slot, bytes) in (0u64..).zip(bytes.chunks_exact(usize::from(width))) {
             let entry = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
             let below = slot.checked_shl(u32::from(shift)).unwrap_or(0);
             self.slot(entry, index.wrapping_add(below), shift);

@@ -1,13 +1,13 @@
 //! `dt`: how a struct is laid out, and what an instance of it holds.
 //!
-//! Embedded structs and arrays are expanded as a tree; pointers are shown, not followed. The definition needs a profile
-//! only. Truth: `pahole -C STRUCT vmlinux` for definitions.
+//! Embedded structs and arrays are expanded as a tree; pointers are shown, not followed. Members of anonymous structs and
+//! unions appear under the names C code uses. The definition needs a profile only. Truth: `pahole -C STRUCT vmlinux` for definitions.
 
 use std::sync::Arc;
 
 use memory::FileSpace;
 use object::{Object, Scalar, Target, Types};
-use profile::Type;
+use profile::{Struct, Type};
 
 use crate::os::linux::address_space::SpaceArg;
 use crate::os::linux::{KernelFact, resolver, types};
@@ -188,13 +188,43 @@ impl<'t> Tree<'_, 't, '_> {
                 }
             }
             Type::Named(_) => {
-                for (name, _, member) in object.fields().unwrap_or_default() {
-                    self.show(below, &name, &member)?;
+                let mut fields = object.fields().unwrap_or_default();
+                fields.sort_by_key(|(_, offset, member)| (*offset, first_bit(member.ty())));
+                for (name, _, member) in fields {
+                    if !self.is_hoisted(object.ty(), &name) {
+                        self.show(below, &name, &member)?;
+                    }
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a member is an anonymous struct or union (`u1`, `u2`) whose members the profile gives to the struct
+    /// around it as well, under the names C code uses. Profiles of the original do not.
+    fn is_hoisted(&self, ty: &Type, name: &str) -> bool {
+        let Type::Named(structure) = ty else { return false };
+        let Ok(outer) = self.target.types().structure(structure) else { return false };
+        // Inner structs still to look at, with their offsets in the outer one.
+        let mut waiting = Vec::new();
+        waiting.extend(anonymous(outer, name));
+        let mut is_hoisted = !waiting.is_empty();
+        let mut left = MAX_ROWS;
+        while let (Some((structure, offset)), 1.., true) = (waiting.pop(), left, is_hoisted) {
+            left -= 1;
+            let Ok(inner) = self.target.types().structure(structure) else { return false };
+            for (name, field) in &inner.fields {
+                let place = field.offset.wrapping_add(offset);
+                match anonymous(inner, name) {
+                    Some((structure, at)) => waiting.push((structure, at.wrapping_add(offset))),
+                    None => {
+                        is_hoisted &= outer.fields.get(name).is_some_and(|hoisted| hoisted.offset == place);
+                    }
+                }
+            }
+        }
+        is_hoisted && waiting.is_empty()
     }
 
     /// Whether a type has parts of its own to show.
@@ -254,6 +284,23 @@ impl<'t> Tree<'_, 't, '_> {
             }
         }
     }
+}
+
+/// The lowest bit of a bit-field, 0 for anything else.
+fn first_bit(ty: &Type) -> u32 {
+    match ty {
+        Type::BitField { start, .. } => *start,
+        Type::Enumeration { target: Some(target), .. } => first_bit(target),
+        _ => 0,
+    }
+}
+
+/// Name and offset of the struct behind a member without a name in C, which generators call `u1`, `u2`, ...
+fn anonymous<'s>(outer: &'s Struct, name: &str) -> Option<(&'s str, i64)> {
+    let field = outer.fields.get(name)?;
+    let Type::Named(structure) = &field.ty else { return None };
+    let numbered = name.strip_prefix('u').is_some_and(|number| number.parse::<u16>().is_ok());
+    (numbered && structure.starts_with("__unnamed")).then_some((structure, field.offset))
 }
 
 fn bytes(target: &Target, addr: u64, len: u64) -> Value {

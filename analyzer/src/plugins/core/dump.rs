@@ -83,7 +83,9 @@ impl Plugin for Dump {
                 session.notes.info("the address space ends here");
                 break;
             };
-            let bytes = read(&*space, address, width.min(length.saturating_sub(done)), &mut lost);
+            // The last address there is has no successor.
+            let left = length.saturating_sub(done).min(u64::MAX.wrapping_sub(address).saturating_add(1));
+            let bytes = read(&*space, address, width.min(left), &mut lost);
             let comment = resolver.as_ref().and_then(|resolver| comment(resolver, address, width, done == 0));
             out.push(Row {
                 offset: Address(address),
