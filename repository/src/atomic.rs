@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Start of the names of files that are not written yet; a crash may leave one behind, nothing ever reads it.
 const TEMPORARY: &str = ".rekal-";
@@ -31,12 +31,14 @@ fn stage(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// Holds the writers' lock of a directory until dropped; the lock file stays.
+/// Holds the writers' lock of a directory until dropped.
 pub(crate) fn lock(directory: &Path) -> io::Result<File> {
-    let path: PathBuf = directory.join(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    file.lock()?;
-    Ok(file)
+    let hold = |file: File| file.lock().map(|()| file);
+    // Where directories cannot be opened or locked (Windows, some network file systems), a file stands in for it; it
+    // must stay, because removing it would race with the next writer.
+    File::open(directory).and_then(hold).or_else(|_| {
+        File::options().create(true).truncate(false).write(true).open(directory.join(".lock")).and_then(hold)
+    })
 }
 
 #[cfg(test)]

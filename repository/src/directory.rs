@@ -54,6 +54,9 @@ pub enum StoreError {
     /// The target of a symlink is the symlink itself.
     #[error("a symlink cannot point to itself: {0}")]
     SelfLink(ProfileName),
+    /// The name is that of the inventory, or a part of it starts with a dot; such files are no documents.
+    #[error("reserved name: {0}")]
+    Reserved(ProfileName),
     /// The directory is no usable repository.
     #[error("not a usable repository: {0}")]
     Directory(String),
@@ -123,8 +126,7 @@ impl Directory {
     /// The file that holds `name`: the plain one first, then `.gz`, as in the original.
     fn locate(&self, name: &ProfileName) -> Result<(PathBuf, Metadata), Answer> {
         let tree = self.tree().map_err(Answer::refused)?;
-        // Lock, temporary and version-control files start with a dot; no profile does.
-        if name.as_str().split('/').any(|part| part.starts_with('.')) {
+        if is_hidden(name) {
             return Err(Answer::NotFound);
         }
         for extension in ["", ".gz"] {
@@ -154,6 +156,9 @@ impl Directory {
     /// Writes a document as canonical, reproducibly compressed `.gz`, and its entry in `inventory.gz`, each in one
     /// step. A plain file of the same name is removed, because readers would prefer it.
     pub fn put(&self, name: &ProfileName, document: &Document) -> Result<PathBuf, StoreError> {
+        if is_hidden(name) || name.as_str() == inventory::NAME {
+            return Err(StoreError::Reserved(name.clone()));
+        }
         let names = self.writable_tree()?;
         let io_error = |path: &Path| {
             let path = path.to_owned();
@@ -381,6 +386,11 @@ pub(crate) fn may_be_document(file_name: &str) -> bool {
         Some((_, extension)) => !OTHERS.contains(&extension.to_ascii_lowercase().as_str()),
         None => true,
     }
+}
+
+/// Lock, temporary and version-control files start with a dot; no document does.
+fn is_hidden(name: &ProfileName) -> bool {
+    name.as_str().split('/').any(|part| part.starts_with('.'))
 }
 
 /// Reads a file of at most `max` bytes.

@@ -62,7 +62,7 @@ pub struct Loaded {
 /// Why a profile was not loaded, and who was asked.
 #[derive(Debug)]
 pub struct LoadError {
-    /// The name asked for.
+    /// The name that could not be loaded: the one asked for, or what the last symlink points to.
     pub name: String,
     /// What went wrong.
     pub failure: LoadFailure,

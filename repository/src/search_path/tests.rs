@@ -253,6 +253,15 @@ fn without_a_writable_directory_the_cache_directory_is_used() {
 }
 
 #[test]
+fn reserved_names_are_not_stored() {
+    let root = tempfile::tempdir().expect("scratch");
+    for reserved in ["inventory", ".hidden", "Linux/.git/config"] {
+        let error = open(&[root.path()]).store(&name(reserved), &kernel("x")).expect_err(reserved);
+        assert!(error.to_string().contains("reserved name"), "{error}");
+    }
+}
+
+#[test]
 fn many_writers_lose_no_inventory_entry() {
     let root = tempfile::tempdir().expect("scratch");
     std::thread::scope(|scope| {
