@@ -6,7 +6,7 @@ use memory::AddressSpace;
 use object::{Absent, Read};
 
 use super::Kernel;
-use super::mm::Mm;
+use super::mm;
 use super::task::Task;
 
 /// Longest command line that is read, in bytes. The kernel allows 6 MiB.
@@ -35,7 +35,7 @@ impl CommandLine {
 ///
 /// Not applicable to tasks without a user address space.
 pub fn command_line(kernel: &Kernel, task: &Task<'_>) -> Read<CommandLine> {
-    let mm = Mm::at(task.target(), task.mm()?.non_null("no user address space")?);
+    let mm = mm::of_task(task)?;
     let user = task.user_target(kernel)?;
     let bounds = Bounds {
         start: mm.arg_start()?.0,

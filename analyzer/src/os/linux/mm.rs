@@ -8,6 +8,7 @@ use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
 use super::file::File;
 use super::path::Paths;
+use super::task::Task;
 use super::{maple, rbtree};
 use crate::table::text_of;
 
@@ -91,6 +92,16 @@ layout! {
     struct AnonVmaName / AnonVmaNameLayout = "anon_vma_name" {
         name: Addr = "name",
     }
+}
+
+/// The address space of a process; not applicable to zombies and kernel threads. A kernel thread may borrow one for a
+/// while (`kthread_use_mm`), but has none of its own (`get_task_mm`).
+pub fn of_task<'k>(task: &Task<'k>) -> Read<Mm<'k>> {
+    let mm = task.mm()?.non_null("no user address space")?;
+    if task.is_kernel_thread()? {
+        return Err(Absent::NotApplicable("kernel thread"));
+    }
+    Ok(Mm::at(task.target(), mm))
 }
 
 /// The areas of the address space at `mm`, ascending, and how the walk ended.

@@ -5,7 +5,7 @@
 
 use object::walk::End;
 
-use crate::os::linux::mm::{AreaNames, Mm, Vma, areas, gate_area};
+use crate::os::linux::mm::{self, AreaNames, Mm, Vma, areas, gate_area};
 use crate::os::linux::path::Paths;
 use crate::os::linux::vfs::major_minor;
 use crate::os::linux::{KernelFact, ProcessFilter, Task, task};
@@ -49,8 +49,8 @@ impl Plugin for Maps {
         let paths = Paths::of_init(session, &kernel)?;
         let names = AreaNames::new(kernel.target(), &paths);
         for task in args.tasks(session, &kernel)? {
-            let mm = match task.mm().and_then(|mm| mm.non_null("no user address space")) {
-                Ok(mm) => Mm::at(kernel.target(), mm),
+            let mm = match mm::of_task(&task) {
+                Ok(mm) => mm,
                 Err(Absent::NotApplicable(_)) => continue,
                 Err(why) => {
                     session.notes.partial(format!("areas of {} are missing: {why}", task::describe(&task)));

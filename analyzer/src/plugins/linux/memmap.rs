@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use memory::{Next, Run, VirtualSpace};
 
-use crate::os::linux::{Kernel, KernelFact, ProcessFilter, Task, task};
+use crate::os::linux::{Kernel, KernelFact, ProcessFilter, Task, mm, task};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -51,7 +51,7 @@ impl Plugin for Memmap {
         let kernel = session.fact::<KernelFact>()?;
         let end = if args.all { u64::MAX } else { user_end(&kernel) };
         for task in args.processes.tasks(session, &kernel)? {
-            let space = match task.dtb() {
+            let space = match mm::of_task(&task).and_then(|_| task.dtb()) {
                 Ok(dtb) => VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb),
                 Err(Absent::NotApplicable(_)) => continue,
                 Err(why) => {
