@@ -1,4 +1,13 @@
 //! Round trips of Volatility 3 symbol tables made from real Microsoft PDBs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may fail loudly"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +16,8 @@ use serde_json::Value;
 
 /// Symbol tables in the folder of real test data, which is not part of the project.
 fn real_tables() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/isf");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join("data");
+    let root = std::env::var_os("REKAL_TEST_DATA").map_or_else(beside, PathBuf::from).join("isf");
     let folders = std::fs::read_dir(&root).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = folders
         .flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())

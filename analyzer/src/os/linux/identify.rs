@@ -13,7 +13,7 @@ use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan
 use object::{Absent, Missing, Read};
 use profile::Profile;
 use profile::names::{BuildId, release_of_banner};
-use repository::{LinuxEvidence, Loaded};
+use repository::{Candidate as ProfileCandidate, LinuxEvidence, LoadError, Loaded};
 
 use super::kernel::{Kernel, Layout};
 use super::verify::verify;
@@ -174,37 +174,45 @@ fn load_candidates(
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Error> {
     let repositories = session.repositories()?;
-    let mut names: Vec<String> = session.config.profile.iter().cloned().collect();
-    if names.is_empty() {
-        for question in evidence.questions() {
-            match repositories.find_linux(&question) {
-                Ok(found) => names.extend(found.into_iter().map(|candidate| candidate.name.to_string())),
-                Err(error) => diagnosis.asked(&error.trace),
-            }
-        }
+    // Only a name typed by the user may be a local file; names that come from the image are for repositories.
+    if let Some(name) = &session.config.profile {
+        add_candidate(name, |name| repositories.load(name), candidates, diagnosis);
+        return Ok(());
     }
-    for name in names {
-        if diagnosis.already_tried(&name) {
-            continue;
-        }
-        match repositories.load(&name) {
-            // Two names may lead to one profile.
-            Ok(loaded) if candidates.iter().any(|candidate| candidate.name == loaded.name) => {}
-            Ok(Loaded { name, profile, source, .. }) => {
-                candidates.push(Candidate {
-                    name,
-                    source,
-                    profile: Arc::new(profile),
-                    tried: BTreeSet::new(),
-                });
+    for question in evidence.questions() {
+        match repositories.find_linux(&question) {
+            Ok(found) => {
+                for ProfileCandidate { name, .. } in found {
+                    add_candidate(name.as_str(), |_| repositories.load_named(&name), candidates, diagnosis);
+                }
             }
-            Err(error) => {
-                diagnosis.asked(&error.trace);
-                diagnosis.refused(&name, &error.to_string());
-            }
+            Err(error) => diagnosis.asked(&error.trace),
         }
     }
     Ok(())
+}
+
+/// Loads a profile unless it was tried before.
+fn add_candidate(
+    name: &str,
+    load: impl FnOnce(&str) -> Result<Loaded, LoadError>,
+    candidates: &mut Vec<Candidate>,
+    diagnosis: &mut Diagnosis,
+) {
+    if diagnosis.already_tried(name) {
+        return;
+    }
+    match load(name) {
+        // Two names may lead to one profile.
+        Ok(loaded) if candidates.iter().any(|candidate| candidate.name == loaded.name) => {}
+        Ok(Loaded { name, profile, source, .. }) => {
+            candidates.push(Candidate { name, source, profile: Arc::new(profile), tried: BTreeSet::new() });
+        }
+        Err(error) => {
+            diagnosis.asked(&error.trace);
+            diagnosis.refused(name, &error.to_string());
+        }
+    }
 }
 
 /// Tests one profile at every place the evidence names and that it was not tested at yet.
