@@ -7,8 +7,13 @@ name=$1 release=$2
 shift 2
 formats=${FORMATS:-raw elf paging kdump lime avml1 avml lzo snappy zstd}
 final=$GUEST_LAB/images/$name work=$GUEST_LAB/images/.$name kernel=$GUEST_LAB/build/k/$release/boot/vmlinuz-$release
-initrd=$GUEST_LAB/build/initrd-$release.cpio
-"$GUEST_TOOL/bin/make-initramfs.sh" "$release"
+initrd=$GUEST_LAB/build/initrd-$release${SMALL:+-small}.cpio
+# SMALL=1 (environment): no bash, no file system or firewall modules, and freed memory is zeroed, so that the image compresses well.
+if [ -n "${SMALL:-}" ]; then
+    export GUEST_PROGRAMS="" GUEST_MODULES="dummy veth tun af_packet qemu_fw_cfg"
+    set -- "$@" --append "init_on_free=1 init_on_alloc=1 gt.small"
+fi
+"$GUEST_TOOL/bin/make-initramfs.sh" "$release" "$initrd"
 from_qemu=raw derived=
 for f in $formats; do
     case $f in

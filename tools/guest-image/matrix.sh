@@ -21,7 +21,7 @@ table="
 "$GUEST_TOOL/setup.sh"
 
 # What an image depends on besides its kernel: a change here means making the images again.
-version=$(cat "$GUEST_TOOL"/{env.sh,image.sh} "$GUEST_TOOL"/bin/* "$GUEST_TOOL"/guest/* | sha256sum | cut -c1-16)
+version=$(cd "$GUEST_TOOL" && cat env.sh image.sh bin/{capture,formats,unpack_truth}.py bin/make-initramfs.sh guest/* | sha256sum | cut -c1-16)
 
 make_image() { # NAME SERIES FORMATS OPTIONS
     local name=$1 release stamp
@@ -48,7 +48,7 @@ while IFS='|' read -r name series formats options; do
         continue
     fi
     # The first image of a kernel makes its initramfs; build it here so that parallel jobs find it.
-    "$GUEST_TOOL/bin/make-initramfs.sh" "$release"
+    "$GUEST_TOOL/bin/make-initramfs.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio"
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || failed=1; done
     make_image "$name" "$series" "$formats" "$options" &
 done <<<"$table"

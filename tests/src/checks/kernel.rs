@@ -1,7 +1,5 @@
 //! banner, cpuinfo, dmesg, hostname, iomem, lsmod.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, Result};
 
 use super::hex;
@@ -16,20 +14,12 @@ pub(super) fn banner(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Re
     Ok((wanted, found))
 }
 
-/// The machine's own UTS namespace is compared in full; of the others only that each is there, as the guest reported no
-/// host name for them.
 pub(super) fn hostname(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
-    let own = truth.namespace(1, "uts").context("no UTS namespace of process 1")?;
-    let namespaces: BTreeSet<u64> =
-        truth.processes()?.iter().filter_map(|process| truth.namespace(process.pid, "uts")).collect();
-    let host = truth.text("proc/sys/kernel/hostname")?.trim_end();
-    let wanted = namespaces
-        .into_iter()
-        .map(|namespace| {
-            let record = Record::new(format!("uts {namespace}"));
-            if namespace == own { record.cell("Hostname", host) } else { record }
-        })
-        .collect();
+    let mut wanted = Vec::new();
+    for namespace in truth.names("uts") {
+        let host = truth.text(&format!("uts/{namespace}"))?;
+        wanted.push(Record::new(format!("uts {namespace}")).cell("Hostname", host));
+    }
     let found =
         rows.iter().map(|row| row.record(format!("uts {}", row.text("uts_ns")), &["Hostname"])).collect();
     Ok((wanted, found))
@@ -62,6 +52,8 @@ pub(super) fn cpuinfo(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
     Ok((wanted, found))
 }
 
+/// The kernel may log between the report and the pause (a slow emulator alarms its clock watchdog). Records behind the
+/// last reported one whose time is past the report's clock are therefore not compared; nothing else is left out.
 pub(super) fn dmesg(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
     const LEVELS: [&str; 8] = ["EMERG", "ALERT", "CRIT", "ERR", "WARNING", "NOTICE", "INFO", "DEBUG"];
     const FACILITIES: [&str; 4] = ["kern", "user", "mail", "daemon"];
@@ -71,23 +63,32 @@ pub(super) fn dmesg(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Rec
         let facility = FACILITIES.get(record.facility as usize).context("a facility no guest uses")?;
         wanted.push(
             Record::new(format!("record {number}"))
-                .cell(
-                    "since_boot",
-                    format!("{}.{:06}", record.microseconds / 1_000_000, record.microseconds % 1_000_000),
-                )
+                .cell("since_boot", seconds(i128::from(record.microseconds)))
                 .cell("facility", facility)
                 .cell("level", level)
                 .cell("message", record.text),
         );
     }
+    let reported = truth.reported_at()? / 1000;
+    let is_later = |row: &Row| microseconds(&row.text("since_boot")).is_some_and(|time| time > reported);
     let found = rows
         .iter()
         .enumerate()
+        .filter(|(number, row)| *number < wanted.len() || !is_later(row))
         .map(|(number, row)| {
             row.record(format!("record {number}"), &["since_boot", "facility", "level", "message"])
         })
         .collect();
     Ok((wanted, found))
+}
+
+fn seconds(microseconds: i128) -> String {
+    format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000)
+}
+
+fn microseconds(seconds: &str) -> Option<i128> {
+    let (whole, fraction) = seconds.split_once('.').filter(|(_, fraction)| fraction.len() == 6)?;
+    Some(whole.parse::<i128>().ok()? * 1_000_000 + fraction.parse::<i128>().ok()?)
 }
 
 pub(super) fn iomem(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
@@ -132,4 +133,16 @@ pub(super) fn lsmod(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Rec
         .map(|row| row.record(row.text("name"), &["start", "size", "refcount", "state", "used_by"]))
         .collect();
     Ok((wanted, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_since_boot_are_microseconds() {
+        assert_eq!(microseconds("22.631997"), Some(22_631_997));
+        assert_eq!(seconds(22_031_997), "22.031997");
+        assert_eq!(microseconds("<absent: unreadable>"), None);
+    }
 }

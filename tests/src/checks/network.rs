@@ -143,7 +143,10 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
     for socket in truth.sockets()? {
         let described = describe(&socket);
         match holders.remove(&socket.inode) {
-            None => wanted.push(Record { key: format!("{} held by nobody", described.key), ..described }),
+            None => {
+                let key = format!("{} socket {} held by nobody", socket.protocol, socket.inode);
+                wanted.push(Record { key, ..described });
+            }
             Some(list) => {
                 for (pid, fd, comm) in list {
                     let key = format!("socket {} held by pid {pid} fd {fd}", socket.inode);
@@ -166,7 +169,7 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
         .map(|row| {
             let key = if row.is_not_applicable("Pid") {
                 let inode = if row.is_not_applicable("Inode") { "0".to_owned() } else { row.text("Inode") };
-                format!("socket {inode} at {} held by nobody", row.text("sock"))
+                format!("{} socket {inode} held by nobody", row.text("Proto"))
             } else {
                 format!("socket {} held by pid {} fd {}", row.text("Inode"), row.text("Pid"), row.text("fd"))
             };
@@ -199,10 +202,10 @@ fn describe(socket: &Socket) -> Record {
     const UNIX: [&str; 5] = ["FREE", "UNCONNECTED", "CONNECTING", "CONNECTED", "DISCONNECTING"];
     const TYPES: [&str; 11] =
         ["", "STREAM", "DGRAM", "RAW", "RDM", "SEQPACKET", "DCCP", "", "", "", "PACKET"];
-    let mut record = Record::new(format!("socket {} at {}", socket.inode, hex(socket.address)))
-        .cell("Proto", &socket.protocol)
-        .cell("net_ns", socket.namespace)
-        .cell("sock", hex(socket.address));
+    let mut record = Record::new("").cell("Proto", &socket.protocol).cell("net_ns", socket.namespace);
+    if let Some(address) = socket.address {
+        record = record.cell("sock", hex(address));
+    }
     if let Some([(local, local_port), (remote, remote_port)]) = socket.tuple {
         record = record
             .cell("SAddr", local)

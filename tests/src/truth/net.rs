@@ -14,8 +14,9 @@ pub struct Socket {
     pub protocol: String,
     /// Inode number of the network namespace.
     pub namespace: u64,
-    /// Address of the kernel's structure (the guests boot with `no_hash_pointers`); 0 where the file has none.
-    pub address: u64,
+    /// Address of the kernel's structure; `None` before v5.12, where the guests' `no_hash_pointers` has no effect and a
+    /// hash is shown instead.
+    pub address: Option<u64>,
     /// Inode number; 0 for sockets without a file (`TIME_WAIT`, the kernel's own).
     pub inode: u64,
     /// Local and remote address and port, for the Internet protocols.
@@ -185,15 +186,16 @@ impl Truth {
     }
 }
 
-/// `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode ref pointer ...`
+/// `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode ref pointer ...`. In TIME_WAIT the kernel has
+/// forgotten who it was and prints 0 for the user (`get_timewait4_sock()`).
 fn internet(line: &str) -> Option<Socket> {
     let ([_, local, remote, state, _, _, _, uid, _, inode, _, pointer], _) = fields::<12>(line)?;
     Some(Socket {
-        address: u64::from_str_radix(pointer, 16).ok()?,
+        address: kernel_address(pointer)?,
         inode: inode.parse().ok()?,
         tuple: Some([endpoint(local)?, endpoint(remote)?]),
         state: u8::from_str_radix(state, 16).ok(),
-        uid: uid.parse().ok(),
+        uid: uid.parse().ok().filter(|_| state != "06"),
         ..Socket::default()
     })
 }
@@ -213,11 +215,17 @@ fn endpoint(text: &str) -> Option<(IpAddr, u16)> {
     Some((ip, u16::from_str_radix(port, 16).ok()?))
 }
 
+/// A kernel address has its upper bits set; the hash of one (`%p`) has 32 bits. `None` for neither.
+fn kernel_address(text: &str) -> Option<Option<u64>> {
+    let value = u64::from_str_radix(text, 16).ok()?;
+    Some(Some(value).filter(|value| value >> 47 != 0))
+}
+
 /// `Num: RefCount Protocol Flags Type St Inode [Path]`
 fn unix(line: &str) -> Option<Socket> {
     let ([pointer, _, _, flags, kind, state, inode], path) = fields::<7>(line)?;
     Some(Socket {
-        address: u64::from_str_radix(pointer.strip_suffix(':')?, 16).ok()?,
+        address: kernel_address(pointer.strip_suffix(':')?)?,
         inode: inode.parse().ok()?,
         state: u8::from_str_radix(state, 16).ok(),
         listening: u32::from_str_radix(flags, 16).ok()? & 0x1_0000 != 0,
@@ -231,7 +239,7 @@ fn unix(line: &str) -> Option<Socket> {
 fn netlink(line: &str) -> Option<Socket> {
     let ([pointer, protocol, port_id, _, _, _, _, _, _, inode], _) = fields::<10>(line)?;
     Some(Socket {
-        address: u64::from_str_radix(pointer, 16).ok()?,
+        address: kernel_address(pointer)?,
         inode: inode.parse().ok()?,
         number: protocol.parse().ok(),
         port_id: port_id.parse().ok(),
@@ -243,7 +251,7 @@ fn netlink(line: &str) -> Option<Socket> {
 fn packet(line: &str) -> Option<Socket> {
     let ([pointer, _, kind, protocol, device, _, _, uid, inode], _) = fields::<9>(line)?;
     Some(Socket {
-        address: u64::from_str_radix(pointer, 16).ok()?,
+        address: kernel_address(pointer)?,
         inode: inode.parse().ok()?,
         uid: uid.parse().ok(),
         kind: kind.parse().ok(),
@@ -266,7 +274,8 @@ mod tests {
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
         assert_eq!(socket.tuple, Some([(loopback, 51001), (loopback, 4444)]));
         assert_eq!((socket.state, socket.uid, socket.inode), (Some(1), Some(1000), 10549));
-        assert_eq!(socket.address, 0xffff_8ded_c31d_5a00);
+        assert_eq!(socket.address, Some(0xffff_8ded_c31d_5a00));
+        assert_eq!(kernel_address("00000000f354729b"), Some(None));
         assert_eq!(
             endpoint("B80D0120000000000000000010000000:1A0A"),
             Some(("2001:db8::10".parse().unwrap(), 6666))

@@ -4,8 +4,12 @@ use anyhow::{Context as _, Result};
 
 use super::{Truth, fields, unescape};
 
-/// Worker of a workqueue (`include/linux/sched.h`).
+/// Flags of `/proc/PID/stat` (`include/linux/sched.h`): worker of a workqueue, kernel thread.
 const PF_WQ_WORKER: u64 = 0x20;
+const PF_KTHREAD: u64 = 0x20_0000;
+
+/// Bytes of `task_struct.comm` before its NUL.
+const COMM_LEN: usize = 15;
 
 /// A process, as `/proc/PID/{stat,status,comm,cmdline}` describe it.
 #[derive(Debug, Clone)]
@@ -100,26 +104,38 @@ impl Truth {
             ppid: u32::try_from(number(1)?)?,
             uid: first_id("Uid:")?,
             gid: first_id("Gid:")?,
-            comm: self.comm(pid, number(6)? & PF_WQ_WORKER != 0)?,
+            comm: self.comm(pid, number(6)?)?,
             start_ticks: number(19)?,
             arguments,
             has_memory: status.contains("\nVmSize:"),
         })
     }
 
-    /// `task_struct.comm`. For a worker of a workqueue the kernel shows more than that: what it works on, after `-` or
-    /// `+` (`wq_worker_comm()`). `kworker/0:1-events` is called `kworker/0:1`.
-    fn comm(&self, pid: u32, is_worker: bool) -> Result<String> {
+    /// `task_struct.comm`, which `/proc` embellishes (`proc_task_name()`, fs/proc/array.c). A worker of a workqueue shows
+    /// what it works on after `-` or `+`: `kworker/0:1-events` is called `kworker/0:1`. Any other kernel thread shows its
+    /// full name since v5.17: `rcu_tasks_rude_kthread` is called `rcu_tasks_rude_`.
+    fn comm(&self, pid: u32, flags: u64) -> Result<String> {
         let text = self.text(&format!("proc/{pid}/comm"))?;
-        let comm = text.strip_suffix('\n').unwrap_or(text);
-        let pooled = is_worker && comm.starts_with("kworker/") && !comm.starts_with("kworker/R-");
-        let end = if pooled { comm.find(['-', '+']).unwrap_or(comm.len()) } else { comm.len() };
-        Ok(comm.get(..end).unwrap_or(comm).to_owned())
+        let name = text.strip_suffix('\n').unwrap_or(text);
+        let pooled = name.starts_with("kworker/") && !name.starts_with("kworker/R-");
+        let end = if flags & PF_WQ_WORKER != 0 && pooled {
+            name.find(['-', '+']).unwrap_or(name.len())
+        } else if flags & PF_KTHREAD != 0 {
+            name.len().min(COMM_LEN)
+        } else {
+            name.len()
+        };
+        Ok(name.get(..end).unwrap_or(name).to_owned())
     }
 
     /// Wall clock at boot in nanoseconds since 1970, from two clocks the guest read together.
     pub fn boot_time(&self) -> Result<i128> {
         Ok(self.clock("realtime")? - self.clock("boottime")?)
+    }
+
+    /// Nanoseconds since boot when the guest began to report.
+    pub fn reported_at(&self) -> Result<i128> {
+        self.clock("boottime")
     }
 
     fn clock(&self, name: &str) -> Result<i128> {

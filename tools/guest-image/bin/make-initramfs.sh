@@ -1,9 +1,9 @@
 #!/bin/bash
-# make-initramfs.sh RELEASE : a reproducible initramfs with busybox, bash, sleep, nc, gt and some kernel modules, in
-# $GUEST_LAB/build/initrd-RELEASE.cpio. Does nothing when that is newer than everything here that it is made of.
+# make-initramfs.sh RELEASE OUT : a reproducible initramfs with busybox, bash, sleep, nc, gt and some kernel modules, in
+# OUT. GUEST_MODULES and GUEST_PROGRAMS (environment) name the modules and the programs besides busybox and gt. Does nothing when OUT is newer than everything here that it is made of.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
-release=$1 out=$GUEST_LAB/build/initrd-$1.cpio
+release=$1 out=$2
 if [ -e "$out" ] && [ -z "$(find "$GUEST_TOOL/guest" "$GUEST_TOOL/env.sh" "$0" -newer "$out")" ]; then exit; fi
 user=$GUEST_LAB/build/user modules=$GUEST_LAB/build/k/$release lib=lib/x86_64-linux-gnu
 root=$(mktemp -d)
@@ -18,11 +18,13 @@ if [ -n "$(find "$GUEST_TOOL/guest" -name '*.[ch]' -newer "$user/gt" 2>/dev/null
 fi
 
 mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,proc,sys,dev,run,tmp,root,mnt/loop,lib/modules,lib64,var/log,"$lib"}
-cp "$user/bin/busybox" "$user/bin/bash" "$user/bin/nc.openbsd" "$user/gt" "$root/bin/"
+cp "$user/bin/busybox" "$user/gt" "$root/bin/"
 cp "$user/bin/sleep" "$root/usr/bin/sleep"
+for p in $GUEST_PROGRAMS; do cp "$user/bin/$p" "$root/bin/"; done
 ln -s busybox "$root/bin/sh"
 # Shared libraries: what the programs need, then what those need.
-todo=("$root"/bin/{bash,nc.openbsd,gt} "$root/usr/bin/sleep")
+todo=("$root/bin/gt" "$root/usr/bin/sleep")
+for p in $GUEST_PROGRAMS; do todo+=("$root/bin/$p"); done
 while [ ${#todo[@]} -gt 0 ]; do
     needed=$(for f in "${todo[@]}"; do readelf -d "$f" | sed -n 's/.*NEEDED.*\[\(.*\)\].*/\1/p'; done | sort -u)
     todo=()

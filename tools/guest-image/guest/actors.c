@@ -121,6 +121,22 @@ static void tcp_client(int argc, char **argv) {
     park();
 }
 
+// Leaves a connection in TIME_WAIT, which has no process; the kernel forgets it after a minute.
+static void time_wait(int argc, char **argv) {
+    char byte;
+    int listener = bound(SOCK_STREAM, "127.0.0.1", 7777), client = bound(SOCK_STREAM, "127.0.0.1", 51007);
+    check(listen(listener, 1), "listen");
+    connect_to(client, "127.0.0.1", 7777);
+    int server = check(accept(listener, 0, 0), "accept");
+    close(client);
+    check(read(server, &byte, 1), "read");
+    close(server);
+    close(listener);
+    usleep(100000);
+    ready("timewait");
+    park();
+}
+
 static void datagram_and_raw(int argc, char **argv) {
     bound(SOCK_DGRAM, "0.0.0.0", 5353);
     connect_to(bound(SOCK_DGRAM, "127.0.0.1", 40053), "127.0.0.1", 5353);
@@ -433,6 +449,7 @@ void run_actor(const char *name, int argc, char **argv) {
         {"park", 0, sleeper},
         {"tcpsrv", 2, tcp_server},
         {"tcpcli", 3, tcp_client},
+        {"timewait", 0, time_wait},
         {"udp", 0, datagram_and_raw},
         {"unix", 0, unix_sockets},
         {"rwx", 0, memory},

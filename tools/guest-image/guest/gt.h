@@ -9,7 +9,7 @@
 void run_actor(const char *name, int argc, char **argv);
 
 // truth.c: writes the guest's own view of itself to the serial port, then parks for ever.
-void record_truth(const char *port, int with_kallsyms);
+void record_truth(const char *port, int with_kallsyms, int tidy);
 
 // rtnl.c: renders one rtnetlink dump (RTM_GETLINK, RTM_GETADDR or RTM_GETNEIGH) of the current
 // network namespace as text; the caller frees it. NULL when the kernel refuses.

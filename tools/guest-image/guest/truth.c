@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -219,20 +220,42 @@ static void net_namespace(const char *process_path, const char *inode) {
     close(there);
 }
 
+// The host name of each UTS namespace, which no file of /proc shows to outsiders.
+static void uts_namespace(const char *process_path, const char *inode) {
+    char name[PATH_BYTES + 32], host[256] = "";
+    snprintf(name, sizeof name, "%s/ns/uts", process_path);
+    int home = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC), there = open(name, O_RDONLY | O_CLOEXEC);
+    if (home >= 0 && there >= 0 && !setns(there, CLONE_NEWUTS)) {
+        gethostname(host, sizeof host - 1);
+        setns(home, CLONE_NEWUTS);
+        snprintf(name, sizeof name, "uts/%s", inode);
+        record("FILE", name, host, strlen(host));
+    }
+    close(home);
+    close(there);
+}
+
 static char namespaces_seen[16][64];
 static int namespace_count;
 
-static void net_namespace_of(const char *process_path) {
-    char name[PATH_BYTES + 16], target[64] = "";
-    snprintf(name, sizeof name, "%s/ns/net", process_path);
-    if (readlink(name, target, sizeof target - 1) <= 0) return; // kernel threads and zombies may have none
+// Calls visit for the first process of each namespace of a kind.
+static void each_namespace(const char *process_path, const char *kind,
+                           void (*visit)(const char *, const char *)) {
+    char name[PATH_BYTES + 16], target[64] = "", *inode;
+    snprintf(name, sizeof name, "%s/ns/%s", process_path, kind);
+    if (readlink(name, target, sizeof target - 1) <= 0) return; // zombies have none
     for (int i = 0; i < namespace_count; i++)
         if (!strcmp(namespaces_seen[i], target)) return;
     if (namespace_count == 16) return;
     strcpy(namespaces_seen[namespace_count++], target);
-    char inode[64] = "";
-    sscanf(target, "net:[%63[0-9]]", inode);
-    net_namespace(process_path, inode);
+    inode = strchr(target, '[');
+    if (!inode) return;
+    inode[strcspn(inode, "]")] = 0;
+    visit(process_path, inode + 1);
+}
+static void namespaces_of(const char *process_path) {
+    each_namespace(process_path, "net", net_namespace);
+    each_namespace(process_path, "uts", uts_namespace);
 }
 
 // One line per file: major:minor inode mode uid gid size mtime path [-> target].
@@ -329,7 +352,7 @@ static void everything(int with_kallsyms) {
     for (int i = 0; links[i]; i++) link_target(links[i]);
     file("/proc/1/mounts");
     namespace_count = 0;
-    each("/proc", 1, net_namespace_of);
+    each("/proc", 1, namespaces_of);
     files_below("/run/gt");
     each("/sys/module", 0, module_sections);
     files_below("/sys/firmware/memmap");
@@ -346,7 +369,24 @@ static void everything(int with_kallsyms) {
     each("/proc", 1, process); // last: closest to the moment of the dump
 }
 
-void record_truth(const char *device, int with_kallsyms) {
+static void drop_caches(const char *value) {
+    int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (write(fd, value, 1) < 0) _exit(1); // no perror() here: it allocates
+    close(fd);
+}
+
+// Gives back what only the recorder needed (kernels booted with init_on_free=1 zero it), for images that must
+// compress well. Nothing recorded changes: the heap keeps its size, and only unused cache entries go.
+static void tidy_up(void) {
+    size_t page = sysconf(_SC_PAGESIZE);
+    char *end = sbrk(0), *start = end - HEAP_BYTES;
+    madvise((char *)(((size_t)start + page - 1) & -page), HEAP_BYTES - page,
+            MADV_DONTNEED); // no malloc after this
+    drop_caches("3");
+}
+
+void record_truth(const char *device, int with_kallsyms, int tidy) {
     prctl(PR_SET_NAME, "init");
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, 2 * HEAP_BYTES);
@@ -360,6 +400,7 @@ void record_truth(const char *device, int with_kallsyms) {
         cfsetspeed(&t, B115200);
         tcsetattr(port, TCSANOW, &t);
     }
+    if (tidy) drop_caches("4"); // says once, in the log, that it will not say so again
     put("@@GT-TRUTH-BEGIN v2", 19);
     for (int attempt = 0; attempt < 4; attempt++) {
         char *before = census();
@@ -374,10 +415,12 @@ void record_truth(const char *device, int with_kallsyms) {
     char end[64];
     put(end, snprintf(end, sizeof end, "\n@@GT-TRUTH-END %ld\n", written));
     tcdrain(port);
+    if (tidy) tidy_up();
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, 0);
-    dprintf(console, "\nGT-READY\n");
+    static const char ready[] = "\nGT-READY\n"; // write(), not dprintf(): that allocates
+    if (write(console, ready, sizeof ready - 1) < 0) _exit(1);
     tcdrain(console);
     for (;;) pause();
 }
