@@ -125,13 +125,18 @@ impl Machine {
 
     /// The kernel that runs on it.
     pub(super) fn kernel(&self) -> Kernel {
+        self.kernel_with(STRUCTS)
+    }
+
+    /// A kernel of other structs.
+    pub(super) fn kernel_with(&self, structs: &str) -> Kernel {
         let mut constants = String::new();
         for (name, addr) in &self.symbols {
             write!(constants, "{}\"{name}\": {addr}", if constants.is_empty() { "" } else { ", " })
                 .expect("text");
         }
         let text = format!(
-            r#"{{"$METADATA": {{"ProfileClass": "Linux64", "arch": "AMD64"}}, "$STRUCTS": {STRUCTS}, "$CONSTANTS": {{{constants}}}}}"#
+            r#"{{"$METADATA": {{"ProfileClass": "Linux64", "arch": "AMD64"}}, "$STRUCTS": {structs}, "$CONSTANTS": {{{constants}}}}}"#
         );
         let profile = Arc::new(Profile::parse_text(text).expect("profile"));
         let physical = Arc::new(FileSpace::from_vec(self.memory.clone()));

@@ -13,8 +13,6 @@ use crate::table::text_of;
 
 /// Most symbols of one module that are read; amdgpu, the largest, has less than 100,000.
 const MAX_SYMBOLS: u32 = 1 << 18;
-/// Most bytes of names of one module.
-const MAX_TEXT: usize = 16 << 20;
 /// Bytes of the symbol table read at once; a multiple of both sizes of a symbol.
 const CHUNK: usize = 3072;
 /// `KSYM_NAME_LEN` (include/linux/kallsyms.h), 128 before v6.1.
@@ -69,8 +67,22 @@ impl EntryLayout {
     }
 }
 
-/// The symbols of a module. What cannot be read is counted.
-pub fn symbols(module: &Module<'_>) -> Read<ModuleSymbols> {
+impl ModuleSymbols {
+    /// Bytes of memory they take.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.symbols.iter().map(ModuleSymbol::cost).sum()
+    }
+}
+
+impl ModuleSymbol {
+    fn cost(&self) -> usize {
+        size_of::<Self>().saturating_add(self.name.len())
+    }
+}
+
+/// The symbols of a module, as many as fit into `budget` bytes. What cannot be read or does not fit is counted.
+pub fn symbols(module: &Module<'_>, budget: usize) -> Read<ModuleSymbols> {
     let target = module.target();
     let owner = Owner::at(target, module.addr());
     let (symtab, count, strtab) = match owner.kallsyms() {
@@ -80,14 +92,14 @@ pub fn symbols(module: &Module<'_>) -> Read<ModuleSymbols> {
             (tables.symtab()?, tables.num_symtab()?, tables.strtab()?)
         }
     };
-    Ok(read(target, symtab.0, count, strtab.0))
+    Ok(read(target, symtab.0, count, strtab.0, budget))
 }
 
-fn read(target: &Target, symtab: u64, count: u32, strtab: u64) -> ModuleSymbols {
+fn read(target: &Target, symtab: u64, count: u32, strtab: u64, budget: usize) -> ModuleSymbols {
     let EntryLayout { size, section, value } = EntryLayout::of(target.types().model());
     let limit = count.min(MAX_SYMBOLS) as usize;
     let mut found = ModuleSymbols { missing: u64::from(count) - limit as u64, ..ModuleSymbols::default() };
-    let mut text_left = MAX_TEXT;
+    let mut left = budget;
     let mut done = 0;
     while done < limit {
         let now = (CHUNK / size).min(limit - done);
@@ -104,14 +116,20 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64) -> ModuleSymbols 
             if name == 0 || undefined {
                 continue;
             }
-            match target.read_cstr(strtab.wrapping_add(name), MAX_NAME.min(text_left)) {
-                Ok(name) if name.is_empty() && text_left > 0 => {}
-                Ok(name) if !name.is_empty() => {
-                    text_left -= name.len();
+            match target.read_cstr(strtab.wrapping_add(name), MAX_NAME) {
+                Ok(name) if name.is_empty() => {}
+                Ok(name) => {
                     let address = little_endian(entry.get(value.clone()));
-                    found.symbols.push(ModuleSymbol { address, name: text_of(&name) });
+                    let symbol = ModuleSymbol { address, name: text_of(&name) };
+                    match left.checked_sub(symbol.cost()) {
+                        Some(rest) => {
+                            left = rest;
+                            found.symbols.push(symbol);
+                        }
+                        None => found.missing += 1,
+                    }
                 }
-                _ => found.missing += 1,
+                Err(_) => found.missing += 1,
             }
         }
     }

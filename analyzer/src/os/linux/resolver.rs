@@ -4,6 +4,7 @@
 //! they are offsets. Symbols of modules are read when first asked for.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use object::{Absent, Read};
@@ -18,6 +19,8 @@ use crate::session::{Fact, Session};
 
 /// Name of the kernel among the modules.
 pub const KERNEL: &str = "linux";
+/// Most bytes of symbols of all modules together.
+const MODULE_SYMBOLS: usize = 128 << 20;
 /// Most modules whose symbols are used; systems have a few hundred.
 const MAX_MODULES: usize = 1 << 14;
 
@@ -89,6 +92,8 @@ pub struct Resolver {
     /// Run-time addresses of the kernel image.
     image: Range<u64>,
     modules: Vec<Loaded>,
+    /// Bytes left for symbols of modules.
+    budget: AtomicUsize,
 }
 
 impl Resolver {
@@ -96,7 +101,7 @@ impl Resolver {
         let symbol = |names: &[&str]| names.iter().find_map(|name| kernel.target().symbol(name).ok());
         let start = symbol(&["_text", "_stext"]).unwrap_or(u64::MAX);
         let end = symbol(&["_end", "__bss_stop", "_edata", "_etext"]).unwrap_or(start);
-        Self { kernel, image: start..end, modules }
+        Self { kernel, image: start..end, modules, budget: AtomicUsize::new(MODULE_SYMBOLS) }
     }
 
     /// The address an expression means; see [`Expression`] for the syntax.
@@ -246,7 +251,12 @@ impl Resolver {
     }
 
     fn symbols<'s>(&'s self, loaded: &'s Loaded) -> Result<&'s ModuleSymbols, &'s Absent> {
-        let read = || kallsyms::symbols(&Module::at(self.kernel.target(), loaded.addr));
+        let read = || {
+            let left = self.budget.load(Ordering::Relaxed);
+            let symbols = kallsyms::symbols(&Module::at(self.kernel.target(), loaded.addr), left)?;
+            self.budget.store(left.saturating_sub(symbols.cost()), Ordering::Relaxed);
+            Ok(symbols)
+        };
         loaded.symbols.get_or_init(read).as_ref()
     }
 

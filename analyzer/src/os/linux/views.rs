@@ -173,10 +173,19 @@ pub fn children(notes: &Notes, kernel: &Kernel) -> Read<Vec<Child>> {
     let (mut seen, mut found) = (HashSet::from([init]), Vec::new());
     let mut queue = VecDeque::from([init]);
     let mut others = 0usize;
+    // For all lists together: many processes may share one long list of threads, which is then walked for each.
+    let mut left = MAX_NODES;
     while let Some(parent) = queue.pop_front() {
-        for thread in threads(notes, &Task::at(target, parent)) {
+        if left == 0 {
+            notes.walk("task_struct.children", &End::Truncated { limit: MAX_NODES });
+            break;
+        }
+        let threads = threads_capped(notes, &Task::at(target, parent), left);
+        left = left.saturating_sub(threads.len());
+        for thread in threads {
             let Addr(head) = Task::at(target, thread).children()?;
-            let walked = walk::list_capped(target, head, MAX_NODES.saturating_sub(found.len()));
+            let walked = walk::list_capped(target, head, left);
+            left = left.saturating_sub(walked.nodes.len());
             notes.walk("task_struct.children", &walked.end);
             for task in walked.containers(sibling) {
                 if !seen.insert(task) {
@@ -201,6 +210,10 @@ pub fn children(notes: &Notes, kernel: &Kernel) -> Read<Vec<Child>> {
 /// Threads of a process, its leader first: `signal_struct.thread_head` (Linux commit 0c740d0afc3b, v3.14), the ring
 /// `thread_group` before.
 pub fn threads(notes: &Notes, leader: &Task<'_>) -> Vec<u64> {
+    threads_capped(notes, leader, MAX_NODES)
+}
+
+fn threads_capped(notes: &Notes, leader: &Task<'_>, cap: usize) -> Vec<u64> {
     let target = leader.target();
     let mut threads = vec![leader.addr()];
     let signal = leader.signal().and_then(|signal| signal.non_null("no signal state"));
@@ -212,7 +225,7 @@ pub fn threads(notes: &Notes, leader: &Task<'_>) -> Vec<u64> {
             _ => return threads,
         },
     };
-    let walked = walk::list(target, head);
+    let walked = walk::list_capped(target, head, cap);
     notes.walk(&format!("threads of {}", super::task::describe(leader)), &walked.end);
     threads.extend(walked.containers(link).filter(|thread| *thread != leader.addr()));
     threads

@@ -14,8 +14,10 @@ use object::walk::End;
 use object::{Absent, Missing, Ptr, Read, Target, layout};
 use profile::Type;
 
-/// Most nodes of one tree that are read: 2^20 full nodes hold 64 million entries.
+/// Most nodes of one tree that are read.
 const MAX_NODES: usize = 1 << 20;
+/// Most entries of one tree: as many as there can be pids, or 16 GiB of pages of a file.
+const MAX_ENTRIES: usize = 4 << 20;
 /// Most slots of a node: `XA_CHUNK_SIZE` is 64, or 16 with `CONFIG_BASE_SMALL`.
 const MAX_SLOTS: u64 = 64;
 /// Most bytes of the slots of a node.
@@ -122,8 +124,11 @@ impl Walk<'_> {
     fn slot(&mut self, entry: u64, index: u64, above: u8) {
         let Some(node) = self.shape.node_of(entry) else {
             // Other internal entries: siblings, retries, reserved slots.
-            if entry != 0 && entry & self.shape.tag_mask != self.shape.tag {
-                self.entries.push((index, entry));
+            let is_entry = entry != 0 && entry & self.shape.tag_mask != self.shape.tag;
+            match is_entry {
+                true if self.entries.len() < MAX_ENTRIES => self.entries.push((index, entry)),
+                true => self.stop(End::Truncated { limit: MAX_ENTRIES }),
+                false => {}
             }
             return;
         };

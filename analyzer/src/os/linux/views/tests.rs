@@ -1,6 +1,6 @@
 use super::*;
 use crate::notes::Severity;
-use crate::os::linux::fixture::{DIRECT, IDLE, Machine, Process};
+use crate::os::linux::fixture::{DIRECT, IDLE, IMAGE, Machine, Process, STRUCTS};
 
 /// init, kthreadd, and a shell with a child.
 fn processes() -> [Process; 4] {
@@ -90,5 +90,71 @@ fn missing_symbols_are_absent_not_empty() {
     let kernel = Machine::new().kernel();
     for method in Method::ALL {
         assert!(matches!(method.tasks(&Notes::default(), &kernel), Err(Absent::NoProfile(_))), "{method:?}");
+    }
+}
+
+#[test]
+fn the_hash_table_of_old_kernels_is_read() {
+    // Up to v4.14: no IDR in the namespace, but links from pid_hash through upid.
+    let structs = STRUCTS
+        .replace(r#""pid_namespace": [64, {"idr": [8, ["idr"]]}]"#, r#""pid_namespace": [64, {}]"#)
+        .replace(
+            r#""pid": [64, {"#,
+            r#""upid": [32, {"ns": [8, ["Pointer", {"target": "Void"}]], "pid_chain": [16, ["hlist_node"]]}],
+           "pid": [96, {"numbers": [40, ["Array", {"count": 1, "target": "upid"}]], "#,
+        );
+    let mut machine = Machine::new();
+    let all = processes();
+    machine.processes(&all).symbol("pid_hash", IMAGE + 0x100).symbol("pidhash_shift", IMAGE + 0x108);
+    let (table, namespace) = (DIRECT + 0x10_8000, IMAGE + 0x4000);
+    machine.word(IMAGE + 0x100, table).half(IMAGE + 0x108, 1);
+    // Two buckets: init and kthreadd in one, the shell in the other, and there an id of another namespace.
+    let chain = |process: &Process| process.pid_struct() + 40 + 16;
+    for process in &all {
+        machine.word(process.pid_struct() + 40 + 8, namespace);
+    }
+    machine.word(table, chain(&all[0])).word(chain(&all[0]), chain(&all[1])).word(chain(&all[1]), 0);
+    machine.word(table + 8, chain(&all[3])).word(chain(&all[3]), chain(&all[2])).word(chain(&all[2]), 0);
+    machine.word(all[3].pid_struct() + 40 + 8, DIRECT + 0x8000);
+    let notes = Notes::default();
+    let tasks = Method::PidHashTable.tasks(&notes, &machine.kernel_with(&structs)).expect("table");
+    assert_eq!((tasks, notes.take()), (addresses(&[1, 2, 7]), vec![]));
+    machine.half(IMAGE + 0x108, 40);
+    let hostile = Method::PidHashTable.tasks(&notes, &machine.kernel_with(&structs));
+    assert_eq!(hostile, Err(Absent::Malformed("pidhash_shift")));
+}
+
+#[test]
+fn any_damage_ends_with_an_answer() {
+    // Xorshift, so that a failure can be repeated.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for _ in 0..200 {
+        let mut machine = Machine::new();
+        let all = processes();
+        machine.processes(&all);
+        let tasks: Vec<u64> = all.iter().map(|process| process.addr).chain([IDLE]).collect();
+        for _ in 0..1 + random(12) {
+            // A field of one task, or a slot of the table of pids, becomes a pointer into another task, or noise.
+            let pick = |at: u64| tasks[usize::try_from(at).expect("small")];
+            let (from, to) = (pick(random(5)) + random(24) * 8, pick(random(5)) + random(24) * 8);
+            let from = if random(8) == 0 { DIRECT + 0x10_0000 + random(70) * 8 } else { from };
+            machine.word(from, if random(4) == 0 { random(u64::MAX) } else { to + random(2) * 2 });
+        }
+        let (notes, kernel) = (Notes::default(), machine.kernel());
+        for method in Method::ALL {
+            if let Ok(found) = method.tasks(&notes, &kernel) {
+                assert!(found.len() < 100, "{method:?}");
+            }
+        }
+        if let Ok(nodes) = crate::os::linux::tree::process_tree(&notes, &kernel) {
+            let once: BTreeSet<u64> = nodes.iter().map(|node| node.task).collect();
+            assert_eq!(once.len(), nodes.len(), "a process stands twice in the tree");
+        }
     }
 }
