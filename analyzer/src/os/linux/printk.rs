@@ -57,7 +57,7 @@ layout! {
     }
 
     /// `printk_log`: head of a record of v3.5 to v5.9 (kernel/printk/printk.c); `log` before Linux commit
-    /// 62e32ac3505a (v3.12). The text follows.
+    /// 62e32ac3505a (v3.11). The text follows.
     struct Log / LogLayout = "printk_log" {
         timestamp: u64 = "ts_nsec",
         len: u16 = "len",
@@ -82,9 +82,9 @@ pub struct Record {
     /// Nanoseconds since boot by the scheduler's clock.
     pub timestamp: Read<u64>,
     /// Who logs: 0 is the kernel (`LOG_KERN`), the rest as in syslog(3).
-    pub facility: Read<u32>,
+    pub facility: Read<u64>,
     /// Severity: 0 (emergency) to 7 (debug).
-    pub level: Read<u32>,
+    pub level: Read<u64>,
     /// Thread id, or with the high bit set the CPU, that logged.
     pub caller: Read<u32>,
     /// Device the message is about: subsystem and name.
@@ -198,8 +198,8 @@ fn ring_record(geometry: &Geometry, id: u64, descriptor: &Descriptor<'_>, info: 
     });
     Record {
         timestamp: info.timestamp(),
-        facility: info.facility().and_then(narrow),
-        level: info.level().and_then(narrow),
+        facility: info.facility().map(|Uint(facility)| facility),
+        level: info.level().map(|Uint(level)| level),
         caller: info.caller(),
         device,
         text: ring_text(geometry, id, descriptor, info),
@@ -294,8 +294,8 @@ fn variable(notes: &Notes, target: &Target, first: u64) -> Result<Vec<Record>, E
 fn variable_record(target: &Target, structure: &str, addr: u64) -> (Record, Read<u16>, Read<u16>) {
     let record = |timestamp, facility: Read<Uint>, level: Read<Uint>, caller| Record {
         timestamp,
-        facility: facility.and_then(narrow),
-        level: level.and_then(narrow),
+        facility: facility.map(|Uint(facility)| facility),
+        level: level.map(|Uint(level)| level),
         caller,
         device: Err(Absent::NotApplicable("this kernel keeps it as text")),
         text: Err(Absent::Malformed("not read yet")),
@@ -311,10 +311,6 @@ fn variable_record(target: &Target, structure: &str, addr: u64) -> (Record, Read
     let log = OldLog::at(target, addr);
     let caller = Err(Absent::NotApplicable("this kernel does not keep it"));
     (record(log.timestamp(), log.facility(), log.level(), caller), log.len(), log.text_len())
-}
-
-fn narrow(Uint(value): Uint) -> Read<u32> {
-    u32::try_from(value).map_err(|_| Absent::Malformed("number beyond 32 bits"))
 }
 
 /// The plain log before v3.5: `log_buf_len` characters, of which the last written is before `log_end`.
@@ -344,7 +340,7 @@ fn plain(notes: &Notes, target: &Target) -> Result<Vec<Record>, Error> {
 fn plain_record(line: &[u8]) -> Record {
     let line = text_of(line);
     let prefix = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-    let (priority, rest) = match prefix.map(|(number, rest)| (number.parse::<u32>(), rest)) {
+    let (priority, rest) = match prefix.map(|(number, rest)| (number.parse::<u64>(), rest)) {
         Some((Ok(number), rest)) => (Ok(number), rest),
         _ => (Err(Absent::NotApplicable("the line has none")), line.as_str()),
     };
@@ -371,20 +367,23 @@ fn plain_record(line: &[u8]) -> Record {
 
 /// Name of a level (include/linux/kern_levels.h).
 #[must_use]
-pub fn level_name(level: u32) -> Option<&'static str> {
+pub fn level_name(level: u64) -> Option<&'static str> {
     const NAMES: [&str; 8] = ["EMERG", "ALERT", "CRIT", "ERR", "WARNING", "NOTICE", "INFO", "DEBUG"];
-    NAMES.get(level as usize).copied()
+    NAMES.get(usize::try_from(level).ok()?).copied()
 }
 
 /// Name of a syslog facility (RFC 3164 4.1.1, as util-linux dmesg prints them); the number where it has none.
 #[must_use]
-pub fn facility_name(facility: u32) -> String {
+pub fn facility_name(facility: u64) -> String {
     const NAMES: [&str; 12] = [
         "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
     ];
     match facility {
         16..=23 => format!("local{}", facility - 16),
-        _ => NAMES.get(facility as usize).map_or_else(|| facility.to_string(), |name| (*name).to_owned()),
+        _ => {
+            let name = usize::try_from(facility).ok().and_then(|facility| NAMES.get(facility));
+            name.map_or_else(|| facility.to_string(), |name| (*name).to_owned())
+        }
     }
 }
 

@@ -48,7 +48,7 @@ row! {
         /// Socket type: `STREAM`, `DGRAM`, `RAW`, ...
         kind as "Type": Read<String>,
         /// Number within the family: IP protocol, netlink protocol, Ethernet protocol of a packet socket.
-        protocol: Read<u32>,
+        protocol: Read<u64>,
         /// References to it.
         refcount as "RefCount": Read<u64>,
         /// Path of a Unix socket; `@` stands for NUL, so abstract names start with it.
@@ -90,8 +90,14 @@ impl Plugin for Netstat {
 /// `socket_file_ops` (net/socket.c) keep a `struct socket` as their private data.
 fn held(session: &Session, kernel: &Kernel) -> Result<BTreeMap<u64, Vec<Holder>>, Error> {
     let target = kernel.target();
-    let operations = Ptr(target.symbol("socket_file_ops")?);
     let mut held: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
+    let operations = match target.symbol("socket_file_ops") {
+        Ok(operations) => Ptr(operations),
+        Err(missing) => {
+            session.notes.partial(format!("sockets cannot be matched with processes: {missing}"));
+            return Ok(held);
+        }
+    };
     for task in processes(session, kernel)? {
         let (descriptors, end) = files_of(&task);
         if end != End::Complete {

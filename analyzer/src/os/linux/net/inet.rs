@@ -70,7 +70,7 @@ layout! {
     /// `inet_hashinfo` (include/net/inet_hashtables.h).
     struct HashInfo / HashInfoLayout = "inet_hashinfo" {
         ehash: Ptr = "ehash",
-        /// Buckets minus 1; the count itself before Linux commit f373b53b5fe6 (v2.6.34).
+        /// Buckets minus 1; the count itself before Linux commit f373b53b5fe6 (v2.6.33).
         ehash_mask: u32 = "ehash_mask",
         ehash_size: u32 = "ehash_size",
         /// Listening sockets by port and address.
@@ -139,7 +139,10 @@ fn tcp(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64
     let link = target.offset_of("sock", "__sk_common.skc_nulls_node | __sk_common.skc_node")?;
     let mut walked = BTreeSet::new();
     for addr in infos {
-        for table in [established(target, addr)?, listening(target, addr)?] {
+        // Sockets in TIME_WAIT had chains of their own until Linux commit 05dbc7b59481 (v3.13).
+        let waiting = established(target, addr, "twchain").ok();
+        let tables = [established(target, addr, "chain")?, listening(target, addr)?];
+        for table in tables.into_iter().chain(waiting) {
             if walked.insert(table.first) {
                 found.extend(walker.nodes(&table).into_iter().map(|node| node.wrapping_sub(link)));
             }
@@ -148,11 +151,11 @@ fn tcp(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64
     Ok(())
 }
 
-fn established(target: &Target, addr: u64) -> Read<Table<'static>> {
+fn established(target: &Target, addr: u64, chain: &str) -> Read<Table<'static>> {
     let info = HashInfo::at(target, addr);
     let by_mask = info.ehash_mask().map(|mask| u64::from(mask).saturating_add(1));
     Ok(Table {
-        first: info.ehash()?.0.wrapping_add(target.offset_of("inet_ehash_bucket", "chain")?),
+        first: info.ehash()?.0.wrapping_add(target.offset_of("inet_ehash_bucket", chain)?),
         buckets: by_mask.or_else(|_| info.ehash_size().map(u64::from))?,
         stride: target.types().struct_size("inet_ehash_bucket")?,
         ..Table::of_heads(target, "tcp_hashinfo.ehash", 0, 0)

@@ -28,9 +28,9 @@ layout! {
         dev_base_head: Addr = "dev_base_head",
         /// Head of the list of packet sockets.
         packet_sockets: Addr = "packet.sklist",
-        /// Hash table of Unix sockets; from Linux commit cf21b355ccb3 (v5.20/6.0).
+        /// Hash table of Unix sockets; from Linux commit b6e811383062 (v6.0).
         unix_buckets: Ptr = "unx.table.buckets",
-        /// UDP hash table of the namespace; from Linux commit ba6aac151605 (v6.2).
+        /// UDP hash table of the namespace; from Linux commit ba6aac151677 (v6.2).
         udp_table: Ptr = "ipv4.udp_table",
         /// TCP hash tables of the namespace; from Linux commit d1e5e6408b30 (v6.1).
         tcp_hashinfo: Ptr = "ipv4.tcp_death_row.hashinfo",

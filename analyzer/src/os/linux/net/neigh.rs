@@ -32,7 +32,7 @@ layout! {
         next: Ptr = "next",
     }
 
-    /// `neigh_hash_table`. Linux commit f7f52738637f (v6.13) turned the chains into `hlist`s.
+    /// `neigh_hash_table`. Linux commit a01a67ab2fff (v6.13) turned the chains into `hlist`s.
     struct NeighHash / NeighHashLayout = "neigh_hash_table" {
         buckets: Ptr = "hash_heads | hash_buckets",
         /// Binary logarithm of the number of buckets; before Linux commit cd089336252e (v3.1) `hash_mask`.

@@ -103,7 +103,7 @@ pub(super) fn packet(target: &Target, addr: u64) -> Entry {
     let packet = PacketSock::at(target, addr);
     Entry {
         proto: Ok("packet".to_owned()),
-        protocol: packet.num().map(|num| u32::from(num.swap_bytes())),
+        protocol: packet.num().map(|num| u64::from(num.swap_bytes())),
         device: packet.ifindex().and_then(socket::device),
         ..socket::full(target, addr)
     }

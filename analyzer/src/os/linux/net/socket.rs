@@ -92,7 +92,7 @@ pub struct Entry {
     /// Socket type: `STREAM`, `DGRAM`, ...
     pub kind: Read<String>,
     /// Number within the family: IP protocol, netlink protocol, or Ethernet protocol of a packet socket.
-    pub protocol: Read<u32>,
+    pub protocol: Read<u64>,
     /// Index of the device it is bound to.
     pub device: Read<i32>,
     /// References to it.
@@ -186,7 +186,7 @@ pub(super) fn full(target: &Target, addr: u64) -> Entry {
     Entry {
         state: Err(Absent::NotApplicable("the protocol has no states")),
         kind: sock.kind().map(|Uint(kind)| kind_name(kind)),
-        protocol: sock.protocol().and_then(narrow),
+        protocol: sock.protocol().map(|Uint(protocol)| protocol),
         refcount: sock.refcount().map(|Uint(count)| count),
         inode: inode.clone().and_then(|inode| inode.number()).map(|Uint(number)| number),
         uid: inode.and_then(|inode| inode.uid()),
@@ -222,10 +222,6 @@ pub(super) fn mini(target: &Target, addr: u64) -> Entry {
 /// A device index; 0 means any device.
 pub(super) fn device(index: i32) -> Read<i32> {
     if index == 0 { Err(Absent::NotApplicable("not bound to a device")) } else { Ok(index) }
-}
-
-pub(super) fn narrow(Uint(value): Uint) -> Read<u32> {
-    u32::try_from(value).map_err(|_| Absent::Malformed("number beyond 32 bits"))
 }
 
 /// The inode that embeds a `struct socket` (`SOCK_INODE`, include/net/sock.h).

@@ -255,3 +255,51 @@ fn a_neighbour_table_with_a_hostile_size_is_capped() {
     assert_eq!(notes[0], "hash table arp_tbl claims 9223372036854775808 buckets; only 16777216 were walked");
     assert!(notes[1].contains("buckets cannot be read"), "{notes:?}");
 }
+
+/// Words of [`kernel`] replaced at random: pointers into it, small numbers, garbage.
+#[test]
+fn mutated_kernels_neither_panic_nor_hang() {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 24) % below
+    };
+    for round in 0..400 {
+        let mut memory = kernel();
+        memory.words(0x1500, &[4 << 32 | 2, 0x4800]).words(0x4800, &[0x4900, 2]).word(0x4900, 0x4a00);
+        memory.words(NET + 32, &[0x4b10, 0x4b10]).word(0x3000, 0x4000 + NODE).word(0x3108, 0x4200 + NODE);
+        for (addr, family, kind) in [(0x4000, 2, 6), (0x4200, 10, 10), (0x4400, 1, 1), (0x4600, 16, 7)] {
+            sock(&mut memory, addr, family, kind);
+        }
+        memory
+            .word(0x7000, 0x4400 + NODE)
+            .word(0x8000, 0x4c00)
+            .words(0x4c00, &[1, 0])
+            .word(0x3200, 0x4600 + NODE);
+        for _ in 0..=random(12) {
+            let page =
+                [0x1000, 0x2000, 0x3000, 0x4000, 0x7000, 0x8000][usize::try_from(random(6)).expect("small")];
+            let value = match random(5) {
+                0 => random(4),
+                1 => u64::MAX - random(64),
+                2 => random(1 << 20),
+                _ => 0x1000 + random(0x8000),
+            };
+            memory.word(page + random(500) * 8, value);
+        }
+        let (notes, target) = (Notes::default(), memory.target(STRUCTS, &SYMBOLS));
+        let sockets = sockets(&notes, &target, BTreeMap::new()).map_or(0, |sockets| sockets.len());
+        let devices = devices(&notes, &target).unwrap_or_default();
+        for (_, device) in devices.iter().take(1000) {
+            let _ = (
+                device.flags(),
+                device.state(),
+                device.hardware_address(),
+                device.ipv4(&notes),
+                device.ipv6(&notes),
+            );
+        }
+        let neighbours = neighbours(&notes, &target).map_or(0, |entries| entries.len());
+        assert!(sockets + devices.len() + neighbours < 100_000, "round {round}: more than memory can hold");
+    }
+}

@@ -33,7 +33,7 @@ layout! {
     }
 }
 
-/// Adds all Unix sockets: of `unix_socket_table`, and from Linux commit cf21b355ccb3 (v6.0) of each namespace's table.
+/// Adds all Unix sockets: of `unix_socket_table`, and from Linux commit cf2f225e2653 (v6.0) of each namespace's table.
 pub(super) fn tabled(walker: &mut Walker<'_>, namespaces: &[Net<'_>], found: &mut BTreeSet<u64>) {
     let (target, notes) = (walker.target(), walker.notes());
     let link = match target.offset_of("sock", "__sk_common.skc_node") {

@@ -170,7 +170,7 @@ fn a_ring_of_missing_memory_is_reported() {
     );
 }
 
-/// `printk_log` of v3.12 to v5.9.
+/// `printk_log` of v3.11 to v5.9.
 const RECORDS: &str = r#"{"printk_log": [16, {"ts_nsec": [0, ["unsigned long long"]], "len": [8, ["unsigned short"]],
     "text_len": [10, ["unsigned short"]], "facility": [14, ["unsigned char"]],
     "level": [15, ["BitField", {"start_bit": 5, "end_bit": 8, "target": "unsigned char"}]]}]}"#;
