@@ -1,5 +1,7 @@
 //! The committed sample, with the bundled repository: every command agrees with what the guest reported.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

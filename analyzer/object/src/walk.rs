@@ -44,10 +44,7 @@ impl std::fmt::Display for End {
             Self::Complete => write!(f, "complete"),
             Self::Cycle { node } => write!(f, "ends in a loop at {node:#x}"),
             Self::Broken { node, why, recovered } => {
-                write!(
-                    f,
-                    "is broken at {node:#x} ({why}); {recovered} nodes behind the break were found"
-                )
+                write!(f, "is broken at {node:#x} ({why}); {recovered} nodes behind the break were found")
             }
             Self::Truncated { limit } => write!(f, "was cut off after {limit} nodes"),
         }

@@ -28,9 +28,9 @@ mod testkit;
 mod time;
 pub mod tree;
 pub mod utsname;
+mod verify;
 pub mod vfs;
 pub mod views;
-mod verify;
 mod vmcoreinfo;
 pub mod xarray;
 

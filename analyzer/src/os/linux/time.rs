@@ -37,7 +37,8 @@ fn timekeeper(target: &Target, core: u64) -> Read<Timekeeper<'_>> {
     // 2001 to 2105 in seconds.
     const PLAUSIBLE: std::ops::Range<u64> = 1_000_000_000..4_260_000_000;
     let plausible = |keeper: &Timekeeper<'_>| {
-        keeper.mult().is_ok_and(|mult| mult != 0) && keeper.xtime_sec().is_ok_and(|sec| PLAUSIBLE.contains(&sec))
+        keeper.mult().is_ok_and(|mult| mult != 0)
+            && keeper.xtime_sec().is_ok_and(|sec| PLAUSIBLE.contains(&sec))
     };
     let found = [8u64, 16, 24, 32, 64, 72, 0]
         .into_iter()

@@ -22,7 +22,8 @@ impl VmcoreInfo {
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..MAX_LEN).unwrap_or(bytes);
-        let end = bytes.iter().position(|&b| b != b'\n' && !(b' '..=b'~').contains(&b)).unwrap_or(bytes.len());
+        let end =
+            bytes.iter().position(|&b| b != b'\n' && !(b' '..=b'~').contains(&b)).unwrap_or(bytes.len());
         let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
         if !text.starts_with("OSRELEASE=") {
             return None;
@@ -102,7 +103,10 @@ mod tests {
     fn values_are_read_and_a_torn_last_line_is_not() {
         let info = VmcoreInfo::parse(TEXT.as_bytes()).expect("well formed");
         assert_eq!(info.release(), "6.1.0-56-cloud-amd64");
-        assert_eq!(info.build_id().map(|id| id.to_string()).as_deref(), Some("3b43fad5034874490492495d552c0af6a5fab235"));
+        assert_eq!(
+            info.build_id().map(|id| id.to_string()).as_deref(),
+            Some("3b43fad5034874490492495d552c0af6a5fab235")
+        );
         assert_eq!(info.kernel_offset(), Some(0x2a00_0000));
         assert_eq!(info.phys_base(), Some((-624_951_296i64).cast_unsigned()));
         assert_eq!(info.five_levels(), Some(false));
