@@ -235,14 +235,19 @@ impl<'d, R: ReadRef<'d>> Elf<'d, R> {
         })
     }
 
-    /// The text at a link-time address, up to NUL or newline; `None` where it is no printable text.
-    pub(crate) fn text_at(&self, address: u64) -> Option<String> {
+    /// At most `len` bytes at a link-time address; fewer where the section ends.
+    pub(crate) fn bytes_at(&self, address: u64, len: u64) -> Option<&'d [u8]> {
         let (offset, left) = self.file.sections().find_map(|section| {
             let inside = address.checked_sub(section.address())?;
             let (start, size) = section.file_range()?;
             (section.address() != 0 && inside < size).then(|| (start.saturating_add(inside), size - inside))
         })?;
-        let bytes = self.data.read_bytes_at(offset, left.min(MAX_BANNER)).ok()?;
+        self.data.read_bytes_at(offset, left.min(len)).ok()
+    }
+
+    /// The text at a link-time address, up to NUL or newline; `None` where it is no printable text.
+    pub(crate) fn text_at(&self, address: u64) -> Option<String> {
+        let bytes = self.bytes_at(address, MAX_BANNER)?;
         let text = bytes.split(|&byte| byte == 0 || byte == b'\n').next()?;
         let text = std::str::from_utf8(text).ok()?;
         text.chars().all(|c| !c.is_control()).then(|| text.to_owned())

@@ -24,8 +24,8 @@ use std::path::PathBuf;
 pub use dwarf::DwarfError;
 pub use elf::ElfError;
 pub use fitness::{FitnessReport, Missing};
-pub use needs::plugins_that_use;
 pub use linux::{LinuxOptions, convert_linux, convert_linux_bytes};
+pub use needs::plugins_that_use;
 
 /// A finished conversion.
 #[derive(Debug)]

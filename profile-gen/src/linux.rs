@@ -274,6 +274,8 @@ fn kernel<'d, R: ReadRef<'d>>(data: R, source: &Source<'_>) -> Result<Draft, Con
     if let Some(config) = config_file(source)? {
         draft.config(&config.bytes);
         draft.source(&config.name, sha256(&config.bytes));
+    } else if let Some(config) = embedded_config(&elf, &own) {
+        draft.config(&config);
     }
     if elf.is_relocatable() {
         let built_for = elf.modinfo("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned));
@@ -414,6 +416,15 @@ fn config_file(source: &Source<'_>) -> Result<Option<MemberFile>, ConvertError> 
             .find_map(|name| beside(source.path, name))
             .and_then(|path| read_part(&path, MAX_CONFIG).ok())),
     }
+}
+
+/// The configuration inside a kernel built with `CONFIG_IKCONFIG`, gzip-compressed between two symbols
+/// (`kernel/configs.c`).
+fn embedded_config<'d, R: ReadRef<'d>>(elf: &Elf<'d, R>, symbols: &[Symbol<'_>]) -> Option<Vec<u8>> {
+    let start = address_of(symbols, "kernel_config_data")?;
+    let len = address_of(symbols, "kernel_config_data_end")?.checked_sub(start)?;
+    let bytes = elf.bytes_at(start, len.min(MAX_CONFIG))?;
+    unpack(Wrapper::of(bytes)?, bytes, MAX_CONFIG).ok()
 }
 
 /// `name-RELEASE` beside `vmlinux-RELEASE`, or plain `name` beside any kernel.

@@ -8,13 +8,13 @@ const SYMBOLS: [(&str, u64, bool); 2] =
     [("_text", 0xffff_ffff_8100_0000, true), ("init_task", 0xffff_ffff_8200_0000, true)];
 
 /// Ends the units and converts a kernel made of them.
-fn convert(units: Vec<Unit>) -> Converted {
-    let elf = ElfBuilder::kernel().dwarf(&units).symbols(&SYMBOLS).finish();
+fn convert(units: &[Unit]) -> Converted {
+    let elf = ElfBuilder::kernel().dwarf(units).symbols(&SYMBOLS).finish();
     convert_linux_bytes(&elf, "vmlinux", &LinuxOptions::default()).expect("converts")
 }
 
 fn document(unit: Unit) -> Document {
-    convert(vec![unit]).document
+    convert(&[unit]).document
 }
 
 fn field(document: &Document, record: &str, name: &str) -> (i64, Type) {
@@ -191,7 +191,7 @@ fn same_named_types_are_kept_apart_and_pointers_mean_that_of_their_unit() {
             declaring("stranger"),
         ]
     };
-    let converted = convert(units());
+    let converted = convert(&units());
     let document = &converted.document;
     assert_eq!(document.structs["node"].size, Some(16));
     assert_eq!(document.structs["node@1"].size, Some(8));
@@ -212,7 +212,7 @@ fn a_struct_that_embeds_another_layout_is_another_layout() {
         unit.record("outer", 32, &[("inner", 0, inner)]);
         unit
     };
-    let document = convert(vec![build(8), build(8), build(16)]).document;
+    let document = convert(&[build(8), build(8), build(16)]).document;
     assert_eq!(field(&document, "outer", "inner").1, named("inner"));
     assert_eq!(field(&document, "outer@1", "inner").1, named("inner@1"));
 }
@@ -306,7 +306,7 @@ fn anonymous_nesting_cannot_explode() {
         level = unit.record("", 8, &[("", 0, level), ("", 0, level)]);
     }
     unit.record("top", 8, &[("", 0, level)]);
-    let converted = convert(vec![unit]);
+    let converted = convert(&[unit]);
     let Converted { document, report: FitnessReport { warnings, .. } } = converted;
     assert!(document.structs.contains_key("top"));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -320,7 +320,7 @@ fn rust_units_are_left_out() {
         unit.record(if language == DW_LANG_Rust { "Rust" } else { "c_struct" }, 4, &[("x", 0, int)]);
         unit
     };
-    let document = convert(vec![build(DW_LANG_Rust), build(DW_LANG_C11)]).document;
+    let document = convert(&[build(DW_LANG_Rust), build(DW_LANG_C11)]).document;
     assert_eq!(document.structs.keys().collect::<Vec<_>>(), ["c_struct"]);
 }
 

@@ -209,6 +209,8 @@ fn build_id_is_found_among_other_notes() {
 fn small_kernel() -> Vec<u8> {
     use crate::testkit::{ElfBuilder, Unit};
     let banner = b"Linux version 6.1.0-test (builder@host) #1 SMP\n\0";
+    let config = profile::gzip(b"CONFIG_HZ=1000\n# comment\n");
+    let config_start = 0xffff_ffff_8200_0000 + banner.len() as u64;
     let note = [&[4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0", &[0xcd; 20]].concat();
     let units: Vec<Unit> = [4, 5]
         .into_iter()
@@ -226,11 +228,13 @@ fn small_kernel() -> Vec<u8> {
         .collect();
     ElfBuilder::kernel()
         .dwarf(&units)
-        .section(".rodata", 0xffff_ffff_8200_0000, banner.to_vec())
+        .section(".rodata", 0xffff_ffff_8200_0000, [&banner[..], &config].concat())
         .section(".notes", 0xffff_ffff_8300_0000, note)
         .symbols(&[
             ("_text", 0xffff_ffff_8100_0000, true),
             ("linux_banner", 0xffff_ffff_8200_0000, true),
+            ("kernel_config_data", config_start, false),
+            ("kernel_config_data_end", config_start + config.len() as u64, false),
             ("dup", 0xffff_ffff_8100_0020, false),
             ("dup", 0xffff_ffff_8100_0010, false),
         ])
@@ -246,6 +250,7 @@ fn a_kernel_tells_its_build_id_banner_and_symbols() {
     assert_eq!(metadata["Banner"], "Linux version 6.1.0-test (builder@host) #1 SMP");
     assert_eq!(metadata["Release"], "6.1.0-test");
     assert_eq!(metadata["arch"], "AMD64");
+    assert_eq!(converted.document.config["CONFIG_HZ"], "1000");
     assert_eq!(
         metadata["Sources"],
         serde_json::json!([{"name": "vmlinux-6.1.0-test", "sha256": sha256(&kernel)}])

@@ -31,7 +31,10 @@ pub(crate) struct Emitted {
 pub(crate) fn emit(merged: &Merged, address_size: u8, document: &mut Document) -> Emitted {
     let emitter = Emitter { merged, address_size, repeated: Cell::new(0) };
     let mut emitted = Emitted::default();
-    for (hash, layout) in &merged.layouts {
+    // In a fixed order, as the limits cut off whatever comes last.
+    let mut layouts: Vec<(&u64, &Layout)> = merged.layouts.iter().collect();
+    layouts.sort_unstable_by_key(|(hash, _)| **hash);
+    for (hash, layout) in layouts {
         let Some(name) = merged.names.get(hash) else { continue };
         match &layout.shape {
             Shape::Record { size, .. } => {

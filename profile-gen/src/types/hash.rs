@@ -66,6 +66,12 @@ mod tests {
         assert_eq!(hash(&[b"task_struct"]), hash(&[b"task_struct"]));
     }
 
+    /// Names of anonymous types in published profiles depend on it.
+    #[test]
+    fn the_hash_never_changes() {
+        assert_eq!(hash(&[b"task_struct", b"pid"]), 0x374d_66bc_7986_39e1);
+    }
+
     #[test]
     fn short_words_do_not_collide() {
         let mut seen: Vec<u64> = (0..100_000u64)

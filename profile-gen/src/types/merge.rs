@@ -4,6 +4,7 @@
 //! the one most units use keeps the plain name and the others become `name@1`, `name@2`, ... in order of use.
 //! The result does not depend on the order in which units are added.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -131,9 +132,11 @@ impl Merger {
             return Ok(());
         }
         let layout = layouts.layout(definition);
-        self.charge(layout.bytes())?;
-        lock(shard).entry(hash).or_insert(layout);
-        Ok(())
+        match lock(shard).entry(hash) {
+            // Another thread was faster; its definition is the same.
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(entry) => self.charge(entry.insert(layout).bytes()),
+        }
     }
 
     fn keep_aliases(&self, mut found: Vec<(&[u8], AliasTarget)>) -> Result<(), TooManyTypes> {
