@@ -13,6 +13,7 @@ mod elf;
 mod fitness;
 mod linux;
 mod needs;
+pub mod pdb;
 pub mod symbols;
 #[cfg(test)]
 mod testkit;

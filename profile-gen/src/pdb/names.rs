@@ -41,10 +41,16 @@ fn is_identifier(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Text of `??_C@_<kind><length>@<checksum>@<text>@`: the piece before the last `@`.
+/// Text of `_<kind><length><checksum>@<text>@`. A length is one digit (1 to 10) or letters that end with `@`; the
+/// original took every length for letters and lost short texts.
 fn string_literal(decorated: &str) -> String {
-    // The text starts after the second `@`: kind and length, checksum, text.
-    let text = decorated.splitn(3, '@').nth(2).unwrap_or_default();
+    let short = decorated.bytes().nth(2).is_some_and(|byte| byte.is_ascii_digit());
+    let text = decorated.splitn(3, '@').collect::<Vec<_>>();
+    let text = match (short, text.as_slice()) {
+        (true, [_, _, ..]) => decorated.split_once('@').map_or("", |(_, text)| text),
+        (false, [_, _, text]) => text,
+        _ => "",
+    };
     let text = text.strip_suffix('@').unwrap_or(text);
     let mut out = String::from("str:");
     let mut rest = text;
@@ -130,7 +136,10 @@ mod tests {
         for (decorated, text) in [
             ("??_C@_07KOLFKCDI@__cdecl?$AA@", "str:__cdecl"),
             ("??_C@_1BE@EBOGMDOH@?$AAW?$AAe?$AAd?$AAn?$AAe?$AAs?$AAd?$AAa?$AAy?$AA?$AA@", "str:Wednesday"),
-            ("??_C@_0CL@FGIJHLCE@?$GAmanaged?5vector?5copy?5constructor@", "str:`managed_vector_copy_constructor"),
+            (
+                "??_C@_0CL@FGIJHLCE@?$GAmanaged?5vector?5copy?5constructor@",
+                "str:`managed_vector_copy_constructor",
+            ),
             ("??_C@_05LAPONLG@false?$AA@", "str:false"),
             ("??_C@", "str:"),
             ("??_C@_0?$@??$", "str:"),
@@ -145,8 +154,8 @@ mod tests {
             ("f".to_owned(), BTreeMap::from([(30, true), (10, false), (20, true)])),
             ("f_1".to_owned(), BTreeMap::from([(5, true)])),
         ]);
-        let expected =
-            [("f", 10, false), ("f_2", 20, true), ("f_3", 30, true), ("f_1", 5, true)].map(|(n, a, f)| (n.to_owned(), a, f));
+        let expected = [("f", 10, false), ("f_2", 20, true), ("f_3", 30, true), ("f_1", 5, true)]
+            .map(|(n, a, f)| (n.to_owned(), a, f));
         assert_eq!(distinct(symbols), expected);
     }
 }

@@ -433,7 +433,16 @@ fn parse_leaf(mut cursor: Cursor<'_>) -> Option<Leaf<'_>> {
         }
         // LF_VTSHAPE, LF_LABEL, LF_NULL, LF_ENDPRECOMP, LF_SKIP, LF_ARGLIST, LF_FIELDLIST, LF_DERIVED, LF_METHODLIST,
         // LF_VFTABLE, and the leaves of the ID stream.
-        0x000a | 0x000e | 0x000f | 0x0014 | 0x1200 | 0x1201 | 0x1203 | 0x1204 | 0x1206 | 0x151d
+        0x000a
+        | 0x000e
+        | 0x000f
+        | 0x0014
+        | 0x1200
+        | 0x1201
+        | 0x1203
+        | 0x1204
+        | 0x1206
+        | 0x151d
         | 0x1601..=0x1607 => Leaf::NoLayout,
         other => Leaf::Unknown(other),
     })

@@ -1,0 +1,330 @@
+//! PDB files of Microsoft compilers as profiles: types, public symbols, identity.
+//!
+//! `pdb2` reads the container (MSF 7.00), the DBI header and symbol records; type records are read by [`records`], section
+//! headers and OMAP tables by [`address`]. A file may be an attack: sizes are checked against its length, the work is proportional to
+//! it, and panics of the library end as errors.
+//!
+//! Deliberate differences from the files the original wrote:
+//! - classes, base classes, pointers to every primitive and all function arguments are there;
+//! - arrays of arrays, enums and pointers have the right `count`; nested types are no members;
+//! - equally named types are kept apart instead of merged;
+//! - values of enums have the sign of their integer, whose size is the real one; an enum in a bit-field is an
+//!   `Enumeration` of a `BitField`, not the reverse;
+//! - `char` is `char`, `float *` a pointer to `float`, an 80-bit float 10 bytes;
+//! - removed code (OMAP) and symbols outside every section are left out and counted;
+//! - on x64 names keep their leading `_`; symbols that share a name are numbered across code and data;
+//! - `arch` is the machine of the DBI stream.
+
+mod address;
+mod names;
+mod records;
+mod types;
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::pdb::{FallibleIterator as _, MachineType, PDB, StreamIndex, SymbolData};
+use profile::Document;
+
+use address::{AddressMap, Place};
+use records::Records;
+
+const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
+/// Most streams of a file; their numbers have 16 bits.
+const MAX_STREAMS: u64 = 1 << 16;
+/// Kinds of public symbols: `S_PUB32` and the one of older compilers, whose name has a length in front.
+const S_PUB32: u16 = 0x110e;
+const S_PUB32_ST: u16 = 0x1009;
+/// Stream numbers of the PDB information and of the types.
+const INFORMATION: u16 = 1;
+const TYPES: u16 = 2;
+/// Base names of files that have a profile class of their own in the original.
+const CLASSES: [&str; 8] =
+    ["Ntkrnlmp", "Ntkrnlpa", "Ntkrpamp", "Ntoskrnl", "Win32k", "Tcpip", "Ntdll", "Ndis"];
+
+/// What the caller knows about a PDB and wants from it.
+#[derive(Debug, Clone, Default)]
+pub struct PdbOptions {
+    /// Profile class to record; by default the capitalised base name where the original has such a class, else
+    /// `BasicPEProfile`.
+    pub profile_class: Option<String>,
+    /// Version of Windows the file belongs to: major, minor, revision.
+    pub windows_version: Option<(String, String, String)>,
+    /// Leave out symbols: structs and enums only.
+    pub concise: bool,
+    /// Name of the file, e.g. `ntkrnlmp.pdb`; directories in front are dropped.
+    pub file_name: Option<String>,
+    /// GUID and age under which the file was asked for. By default the GUID of the file and the age of its DBI stream.
+    pub guid_age: Option<String>,
+}
+
+/// A finished conversion.
+#[derive(Debug)]
+pub struct ConvertedPdb {
+    /// The profile.
+    pub document: Document,
+    /// What it holds and what could not be read.
+    pub report: ConvertReport,
+}
+
+/// What a conversion found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConvertReport {
+    /// Structs, classes and unions written.
+    pub structs: usize,
+    /// Enums written.
+    pub enums: usize,
+    /// Symbols written.
+    pub symbols: usize,
+    /// Public symbols in the file.
+    pub publics: usize,
+    /// Public symbols whose code was removed after linking (OMAP).
+    pub removed: usize,
+    /// Public symbols outside every section: absolute values.
+    pub without_section: usize,
+    /// Type records and list entries of unknown kinds, by leaf.
+    pub unknown_leaves: BTreeMap<u16, u64>,
+    /// Type records and members that are cut off or lie outside their struct.
+    pub damaged_records: usize,
+    /// Whether the file defines no types at all: stripped of private symbols, as most drivers' public PDBs are.
+    pub no_types: bool,
+    /// Whether arguments of functions were left out because there are more than in any real file.
+    pub arguments_cut: bool,
+    /// Whether members of base classes were left out because there are more than in any real file.
+    pub hoisting_cut: bool,
+    /// Things to know about the input.
+    pub warnings: Vec<String>,
+}
+
+/// Why a file cannot be converted.
+#[derive(Debug, thiserror::Error)]
+pub enum PdbError {
+    /// Not a PDB in the format of Visual C++ 7 and later.
+    #[error("not a PDB file that can be read: it is {0}")]
+    Unrecognised(&'static str),
+    /// The header promises more than there is.
+    #[error("truncated PDB: its header promises {promised} bytes, but it has {len}; fetch it again")]
+    Truncated {
+        /// Bytes by the header.
+        promised: u64,
+        /// Bytes there are.
+        len: u64,
+    },
+    /// The contents contradict themselves.
+    #[error("damaged PDB, fetch it again: {0}")]
+    Damaged(String),
+    /// More members than a file of its size can have.
+    #[error("damaged PDB: its types have more members than a file of its size can describe")]
+    TooManyMembers,
+}
+
+impl From<::pdb::Error> for PdbError {
+    fn from(error: ::pdb::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// Makes a profile from the bytes of a PDB file.
+pub fn convert_pdb(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError> {
+    check_header(bytes)?;
+    // The library asserts what damaged files break; nothing of it is used after a panic.
+    catch_unwind(AssertUnwindSafe(|| convert(bytes, options)))
+        .unwrap_or_else(|_| Err(PdbError::Damaged("its parts contradict each other".to_owned())))
+}
+
+/// Refuses what is no MSF 7.00 file and what would make the library allocate or read more than there is.
+fn check_header(bytes: &[u8]) -> Result<(), PdbError> {
+    if !bytes.starts_with(MAGIC) {
+        return Err(PdbError::Unrecognised(match bytes {
+            [b'M', b'S', b'C', b'F', ..] => "a cabinet (.pd_): expand it first",
+            [b'M', b'Z', ..] => "an executable: its symbols are in a separate .pdb",
+            [b'B', b'S', b'J', b'B', ..] => "a portable PDB of .NET, which describes no memory layout",
+            _ if bytes.starts_with(b"Microsoft C/C++ program database 2.00") => {
+                "a PDB 2.00 of Visual C++ 6 or earlier"
+            }
+            _ if bytes.starts_with(b"Microsoft MSFZ Container") => "a compressed PDB (MSFZ)",
+            [] => "empty",
+            _ => "something else",
+        }));
+    }
+    let [page_size, pages, directory] = [0x20, 0x28, 0x2c].map(|at| u64::from(word(bytes, at)));
+    let len = bytes.len() as u64;
+    let promised = page_size * pages;
+    if promised > len {
+        return Err(PdbError::Truncated { promised, len });
+    }
+    // Every page belongs to one stream at most, so the directory lists no more pages than there are.
+    if directory > 4 * (pages + MAX_STREAMS + 1) {
+        return Err(PdbError::Damaged(format!("its stream directory has {directory} bytes")));
+    }
+    Ok(())
+}
+
+fn convert(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError> {
+    let mut pdb = PDB::open(Cursor::new(bytes))?;
+    let mut document = Document::default();
+    let mut report = ConvertReport::default();
+    let information = Information::read(&mut pdb)?;
+    let (machine, age) = match pdb.debug_information() {
+        Ok(dbi) => (dbi.machine_type()?, dbi.age()),
+        Err(error) => {
+            report.warnings.push(format!("no debug information (DBI stream): {error}"));
+            (MachineType::Unknown, None)
+        }
+    };
+    let publics = if options.concise { Vec::new() } else { publics(&mut pdb, &mut report) };
+    let arch = arch(machine, &publics);
+    add_symbols(&publics, arch == "I386", &mut document, &mut report);
+    add_types(&mut pdb, if matches!(arch, "I386" | "ARM") { 4 } else { 8 }, &mut document, &mut report)?;
+
+    let file = options.file_name.as_deref().map(base_name).filter(|name| !name.is_empty());
+    if let Some(file) = file {
+        document.set("PDBFile", file);
+    }
+    let class = options.profile_class.clone().unwrap_or_else(|| default_class(file.unwrap_or_default()));
+    document.set("ProfileClass", class);
+    document.set("Type", "Profile");
+    document.set("Version", information.version);
+    let own_age = age.filter(|&age| age != 0).unwrap_or(information.age);
+    let guid_age = options.guid_age.clone().unwrap_or_else(|| format!("{}{own_age:X}", information.guid));
+    document.set("GUID_AGE", guid_age);
+    document.set("Timestamp", timestamp(information.signature));
+    document.set("arch", arch);
+    if let Some((major, minor, rev)) = &options.windows_version {
+        for (key, value) in [("major", major), ("minor", minor), ("rev", rev)] {
+            document.set(key, value.as_str());
+        }
+    }
+    document.set("Generator", concat!("rekal ", env!("CARGO_PKG_VERSION")));
+    Ok(ConvertedPdb { document, report })
+}
+
+type Container<'s> = PDB<'s, Cursor<&'s [u8]>>;
+
+/// The PDB information stream.
+struct Information {
+    /// Version of the format, a date such as 20000404.
+    version: u32,
+    /// When the file was made, in seconds since 1970; a hash in reproducible builds.
+    signature: u32,
+    age: u32,
+    /// 32 upper-case hex digits.
+    guid: String,
+}
+
+impl Information {
+    fn read(pdb: &mut Container<'_>) -> Result<Self, PdbError> {
+        let short = || PdbError::Damaged("its information stream is too short".to_owned());
+        let stream = pdb.raw_stream(StreamIndex(INFORMATION))?.ok_or_else(short)?;
+        let bytes = stream.as_slice().get(..28).ok_or_else(short)?;
+        // The first three fields of a GUID are numbers, the rest bytes.
+        let halves = word(bytes, 16);
+        let mut guid = format!("{:08X}{:04X}{:04X}", word(bytes, 12), halves & 0xffff, halves >> 16);
+        guid.extend(bytes.iter().skip(20).map(|byte| format!("{byte:02X}")));
+        Ok(Self { version: word(bytes, 0), signature: word(bytes, 4), age: word(bytes, 8), guid })
+    }
+}
+
+/// A public symbol: decorated name, offset from the image base in bytes, whether it is a function.
+type Public = (String, u64, bool);
+
+/// Public symbols with the address they have in the image. Reading ends at the first damaged record.
+fn publics(pdb: &mut Container<'_>, report: &mut ConvertReport) -> Vec<Public> {
+    let mut out = Vec::new();
+    if let Err(error) = read_publics(pdb, report, &mut out) {
+        report.warnings.push(format!("public symbols end after {}: {error}", report.publics));
+    }
+    out
+}
+
+fn read_publics(
+    pdb: &mut Container<'_>,
+    report: &mut ConvertReport,
+    out: &mut Vec<Public>,
+) -> Result<(), ::pdb::Error> {
+    let table = pdb.global_symbols()?;
+    let map = AddressMap::read(pdb)?;
+    let mut symbols = table.iter();
+    while let Some(symbol) = symbols.next()? {
+        if !matches!(symbol.raw_kind(), S_PUB32 | S_PUB32_ST) {
+            continue;
+        }
+        report.publics += 1;
+        let SymbolData::Public(public) = symbol.parse()? else { continue };
+        match map.place(public.offset.section, public.offset.offset) {
+            Place::At(rva) => out.push((public.name.to_string().into_owned(), rva.into(), public.function)),
+            Place::Removed => report.removed += 1,
+            Place::NoSection => report.without_section += 1,
+        }
+    }
+    Ok(())
+}
+
+fn add_symbols(publics: &[Public], x86: bool, document: &mut Document, report: &mut ConvertReport) {
+    let mut symbols: BTreeMap<String, BTreeMap<u64, bool>> = BTreeMap::new();
+    for (name, address, function) in publics {
+        let places = symbols.entry(names::undecorate(name, x86)).or_default();
+        *places.entry(*address).or_default() |= function;
+    }
+    for (name, address, function) in names::distinct(symbols) {
+        let section = if function { &mut document.functions } else { &mut document.constants };
+        section.insert(name, address);
+        report.symbols += 1;
+    }
+}
+
+fn add_types(
+    pdb: &mut Container<'_>,
+    address_size: u64,
+    document: &mut Document,
+    report: &mut ConvertReport,
+) -> Result<(), PdbError> {
+    let stream = match pdb.raw_stream(StreamIndex(TYPES)) {
+        Ok(stream) => stream,
+        Err(::pdb::Error::StreamNotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let bytes = stream.as_ref().map_or(&[][..], |stream| stream.as_slice());
+    let records =
+        Records::new(bytes).ok_or_else(|| PdbError::Damaged("its type stream has no header".to_owned()))?;
+    if records.truncated {
+        report.warnings.push("the type stream ends early; the types after its end are missing".to_owned());
+    }
+    types::convert(&records, bytes.len(), address_size, document, report)?;
+    report.no_types = document.structs.is_empty() && document.enums.is_empty();
+    Ok(())
+}
+
+/// The architecture by the machine of the DBI stream. Where that is unknown, x86 if a symbol has a `stdcall` name.
+fn arch(machine: MachineType, publics: &[Public]) -> &'static str {
+    match machine {
+        MachineType::X86 => "I386",
+        MachineType::Amd64 => "AMD64",
+        MachineType::Arm64 => "ARM64",
+        MachineType::Arm | MachineType::ArmNT | MachineType::Thumb => "ARM",
+        _ if publics.iter().any(|(name, ..)| names::stdcall(name).is_some()) => "I386",
+        _ => "AMD64",
+    }
+}
+
+/// The number of 4 bytes at an offset; 0 beyond the end.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
+fn default_class(file: &str) -> String {
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let known = CLASSES.iter().find(|class| class.eq_ignore_ascii_case(stem));
+    known.map_or("BasicPEProfile", |class| class).to_owned()
+}
+
+/// Seconds since 1970 as `YYYY-MM-DD HH:MM:SSZ`.
+fn timestamp(seconds: u32) -> String {
+    jiff::Timestamp::from_second(seconds.into())
+        .map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
