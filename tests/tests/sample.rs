@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rekal_tests::checks;
 use rekal_tests::rekal::Rekal;
@@ -17,17 +16,14 @@ fn sample(name: &str) -> PathBuf {
     workspace().join("tests/images").join(name)
 }
 
-/// The program, built from the present sources: Cargo builds binaries only for tests of the same package.
+/// The program of the present build profile. `cargo nextest run --workspace` brings it up to date, as its own package has
+/// tests too; where this package alone is tested it may have to be built.
 fn program() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(workspace()).args(["build", "--quiet", "--package", "analyzer", "--bin", "rekal"]);
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps");
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success(), "rekal does not build");
-    profile.join("rekal")
+    let program = profile.join("rekal");
+    assert!(program.is_file(), "build it first: cargo build --bin rekal: {}", program.display());
+    program
 }
 
 fn rekal() -> Rekal {

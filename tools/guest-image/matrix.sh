@@ -1,6 +1,6 @@
 #!/bin/bash
-# matrix.sh [NAME...] : makes every guest image of the table below that is not in the lab yet (or only those named); JOBS guests at a
-# time. Images made by an older version of these scripts are made again. A kernel that can no longer be downloaded is reported and
+# matrix.sh [NAME...] : makes every guest image of the table below that is not in the lab yet (or only those named), JOBS guests at a
+# time, and the profile zip of each kernel. Images made by an older version of these scripts are made again. A kernel that can no longer be downloaded is reported and
 # its images are skipped; without 6.1 the script fails. Prints the names of the images that exist, one a line.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -47,6 +47,7 @@ while IFS='|' read -r name series formats options; do
         [ "$series" != 6.1 ] || exit 1
         continue
     fi
+    "$GUEST_TOOL/profile-zip.sh" "$series" >/dev/null
     # The first image of a kernel makes its initramfs; build it here so that parallel jobs find it.
     "$GUEST_TOOL/bin/make-initramfs.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio"
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || failed=1; done
