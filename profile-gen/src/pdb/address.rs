@@ -22,6 +22,9 @@ const ORIGINAL_SECTIONS: usize = 10;
 const SECTION_HEADER: usize = 40;
 const VIRTUAL_ADDRESS: usize = 12;
 
+/// Final addresses from here on mean that the code is nowhere, as 0 does: no image has 2 GiB. Seen in files of Syzygy.
+const NOWHERE: u32 = 0x8000_0000;
+
 /// Where a symbol is in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -38,7 +41,7 @@ pub(super) struct AddressMap {
     /// Virtual addresses of the sections, relative to the image base.
     sections: Vec<u32>,
     /// Pairs of addresses from which compiled and final addresses run in parallel, by compiled address. A final address
-    /// of 0 means removed. `None` where nothing was moved.
+    /// of 0, or from [`NOWHERE`] on, means removed. `None` where nothing was moved.
     omap: Option<Vec<(u32, u32)>>,
 }
 
@@ -80,7 +83,9 @@ impl AddressMap {
         let Some(omap) = &self.omap else { return Place::At(compiled) };
         let after = omap.partition_point(|&(source, _)| source <= compiled);
         match after.checked_sub(1).and_then(|last| omap.get(last)) {
-            Some(&(source, target)) if target != 0 => Place::At(target.wrapping_add(compiled - source)),
+            Some(&(source, target)) if (1..NOWHERE).contains(&target) => {
+                Place::At(target.wrapping_add(compiled - source))
+            }
             _ => Place::Removed,
         }
     }
@@ -112,6 +117,8 @@ mod tests {
         assert_eq!(map.place(1, 0xf), Place::At(0x500f));
         assert_eq!(map.place(1, 0x10), Place::Removed);
         assert_eq!(map.place(1, 0x28), Place::At(0x4008));
+        map.omap = Some(vec![(0x1000, NOWHERE)]);
+        assert_eq!(map.place(1, 0), Place::Removed);
         map.omap = Some(Vec::new());
         assert_eq!(map.place(1, 0), Place::Removed);
     }
