@@ -118,12 +118,10 @@ fn records(dump: &str) -> BTreeMap<u32, Record> {
 fn llvm_size(records: &BTreeMap<u32, Record>, by_name: &BTreeMap<&str, u64>, index: u32) -> Option<u64> {
     if index < 0x1000 {
         return match (index >> 8, index & 0xff) {
-            (4, _) => Some(4),
-            (6, _) => Some(8),
             (0, 0x10 | 0x20 | 0x30 | 0x68..=0x70) => Some(1),
             (0, 0x11 | 0x21 | 0x71..=0x73) => Some(2),
-            (0, 0x08 | 0x12 | 0x22 | 0x32 | 0x40 | 0x74 | 0x75) => Some(4),
-            (0, 0x13 | 0x23 | 0x41 | 0x76 | 0x77) => Some(8),
+            (4, _) | (0, 0x08 | 0x12 | 0x22 | 0x32 | 0x40 | 0x74 | 0x75) => Some(4),
+            (6, _) | (0, 0x13 | 0x23 | 0x41 | 0x76 | 0x77) => Some(8),
             _ => None,
         };
     }

@@ -79,7 +79,8 @@ pub struct ConvertReport {
     pub symbols: usize,
     /// Public symbols in the file.
     pub publics: usize,
-    /// Public symbols whose code was removed after linking (OMAP).
+    /// Public symbols that the OMAP table places nowhere: their code was removed, or the tool that moved it does not
+    /// say where to.
     pub removed: usize,
     /// Public symbols outside every section: absolute values.
     pub without_section: usize,

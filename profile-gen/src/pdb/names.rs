@@ -44,7 +44,7 @@ fn is_identifier(text: &str) -> bool {
 /// Text of `_<kind><length><checksum>@<text>@`. A length is one digit (1 to 10) or letters that end with `@`; the
 /// original took every length for letters and lost short texts.
 fn string_literal(decorated: &str) -> String {
-    let short = decorated.bytes().nth(2).is_some_and(|byte| byte.is_ascii_digit());
+    let short = decorated.as_bytes().get(2).is_some_and(u8::is_ascii_digit);
     let text = decorated.splitn(3, '@').collect::<Vec<_>>();
     let text = match (short, text.as_slice()) {
         (true, [_, _, ..]) => decorated.split_once('@').map_or("", |(_, text)| text),

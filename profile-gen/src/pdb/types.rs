@@ -9,6 +9,7 @@
 //! derived class has one of that name. Virtual bases have no fixed place and are left out.
 
 use std::cell::Cell;
+use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use profile::{Document, Enum, Field, Struct, Type};
@@ -269,9 +270,8 @@ impl<'r, 'a> Converter<'r, 'a> {
                     } else {
                         text(name)
                     };
-                    if !out.contains_key(&name) {
-                        let ty = self.ty(ty, 0, 0)?;
-                        out.insert(name, Field { offset: offset_of(at, offset), ty });
+                    if let Vacant(place) = out.entry(name) {
+                        place.insert(Field { offset: offset_of(at, offset), ty: self.ty(ty, 0, 0)? });
                     }
                 }
                 Entry::Base { ty, offset } => bases.push((self.resolve(ty), offset)),
@@ -450,7 +450,7 @@ impl<'r, 'a> Converter<'r, 'a> {
         }
         if index < 0x1000 {
             return match simple_pointer_size(index) {
-                0 => primitive(index & 0xff).map(|primitive| primitive.size()),
+                0 => primitive(index & 0xff).map(Primitive::size),
                 size => Some(size),
             };
         }
