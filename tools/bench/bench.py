@@ -5,7 +5,7 @@
 
 Prints CPU seconds (user + system), wall seconds and peak resident memory of each command: the best of the repetitions,
 because CPU seconds on a shared machine only ever err upward. Figures depend on the machine; compare ratios of one run.
-Peers are used where installed: `pahole` (walks the same DWARF), `readelf`, `gzip` for scale. Nothing is asserted.
+Peers are used where installed: `pahole` (walks the same DWARF), `vol` (Volatility 3). Nothing is asserted.
 """
 import argparse
 import os
@@ -36,8 +36,8 @@ def measure(command, repeat):
 
 def show(name, figures, base=None):
     cpu, wall, peak, code = figures
-    ratio = f"  {cpu / base:6.1f}x the CPU of rekal" if base else ""
-    status = "" if code == 0 else f"  (exit code {code})"
+    ratio = f"  {cpu / base:6.1f}x the CPU of rekal" if base and code == 0 else ""
+    status = "" if code == 0 else f"  (failed, exit code {code}: no figure)"
     print(f"{name:44} {cpu:8.2f} CPU s {wall:8.2f} s {peak:8.0f} MB{ratio}{status}", flush=True)
 
 
@@ -54,15 +54,13 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         profile = Path(scratch) / "profile.json.gz"
         if args.vmlinux:
-            command = [args.rekal, "convert_profile", "--overwrite", args.vmlinux, profile]
+            command = [args.rekal, "--overwrite", "convert_profile", args.vmlinux, profile]
             if args.system_map:
                 command += ["--system_map", args.system_map]
             figures = measure(command, args.repeat)
             show(f"rekal convert_profile {args.vmlinux.stat().st_size / 1e6:.0f} MB", figures)
             if shutil.which("pahole"):
                 show("pahole --sizes (same DWARF)", measure(["pahole", "--sizes", args.vmlinux], 1), figures[0])
-            if shutil.which("readelf"):
-                show("readelf -S (open only)", measure(["readelf", "-SW", args.vmlinux], args.repeat), figures[0])
         if args.image:
             base = [args.rekal, "-f", args.image] + (["--profile", profile] if profile.exists() else [])
             first = None
