@@ -1,6 +1,8 @@
 //! `dump`: bytes of memory in hexadecimal and as text.
 //!
 //! Bytes that cannot be read are shown as `??`, never as zeros.
+//!
+//! Truth: 64 KiB of physical memory of a guest equal the bytes of its raw dump.
 
 use std::sync::Arc;
 

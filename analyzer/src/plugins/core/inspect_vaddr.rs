@@ -1,4 +1,6 @@
 //! `inspect_vaddr`: through which address spaces an address goes, down to the image file.
+//!
+//! Truth: none of its own; its translation is that of `vtop`, which was compared with the emulator's list of mappings.
 
 use memory::Stored;
 

@@ -2,6 +2,8 @@
 //!
 //! Walks the areas of each address space: the maple tree of `mm_struct` from v6.1, the sorted list before. The page of
 //! the old system call interface (`[vsyscall]`), which is no area of its own, is shown where the guest would show it.
+//!
+//! Truth: `/proc/PID/maps` of guests of 5.10, 6.1 and 6.12, every area; no guest shows `[vsyscall]`.
 
 use object::walk::End;
 

@@ -2,6 +2,9 @@
 //!
 //! Walks the page tables of each process (`mm_struct.pgd`), not its areas: pages that were never touched or are
 //! swapped out do not appear.
+//!
+//! Truth: the sum of pages against `Rss` in `/proc/PID/smaps_rollup`, which differs by a page or two where special or
+//! inaccessible pages are mapped; page by page there is no independent list.
 
 use std::sync::Arc;
 

@@ -2,6 +2,9 @@
 //!
 //! Walks the mounts of each `mnt_namespace`: a tree from v6.8, a list before. Rows agree with `/proc/PID/mountinfo`,
 //! except for options that only the file system's own code knows (`size=`, `mode=`): `super_flags` has the general ones.
+//!
+//! Truth: `/proc/PID/mountinfo` of guests of 5.10, 6.1 and 6.12, every mount in order; options of the file system itself
+//! beyond its flags are not compared, as memory does not hold them in one form.
 
 use object::walk::End;
 

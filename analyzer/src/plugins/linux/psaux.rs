@@ -2,6 +2,8 @@
 //!
 //! The command line is read from the process's own memory (`mm_struct.arg_start`), as `/proc/PID/cmdline` is; a process
 //! may have written anything there. Tasks without user memory (kernel threads, zombies) show their name in brackets.
+//!
+//! Truth: `/proc/PID/cmdline` and `/proc/PID/status` of guests of 5.10, 6.1 and 6.12, every process.
 
 use crate::os::linux::command_line::command_line;
 use crate::os::linux::{Kernel, KernelFact, ProcessFilter, Task, task};
