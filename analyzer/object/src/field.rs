@@ -103,7 +103,7 @@ fn place<T: Decode>(types: &Types, structure: &str, path: &str, found: &Resolved
 }
 
 /// Little-endian unsigned integer of 1 to 8 bytes.
-fn read_uint(memory: &dyn AddressSpace, addr: u64, size: u64) -> Read<u64> {
+pub(crate) fn read_uint(memory: &dyn AddressSpace, addr: u64, size: u64) -> Read<u64> {
     let mut buf = [0u8; 8];
     let Some(slice) =
         usize::try_from(size).ok().and_then(|size| buf.get_mut(..size)).filter(|s| !s.is_empty())
@@ -117,10 +117,14 @@ fn read_uint(memory: &dyn AddressSpace, addr: u64, size: u64) -> Read<u64> {
 /// The unsigned value of a field, with bit-field bits extracted.
 fn read_place(memory: &dyn AddressSpace, base: u64, place: Place) -> Read<u64> {
     let raw = read_uint(memory, base.wrapping_add(place.offset), place.size)?;
-    let Some((start, end)) = place.bits else { return Ok(raw) };
+    Ok(place.bits.map_or(raw, |(start, end)| bits_of(raw, start, end)))
+}
+
+/// Bits `start..end` of an integer, end exclusive.
+pub(crate) fn bits_of(raw: u64, start: u32, end: u32) -> u64 {
     let width = end.saturating_sub(start);
     let mask = if width >= 64 { u64::MAX } else { (1u64 << width).wrapping_sub(1) };
-    Ok(raw.checked_shr(start).unwrap_or(0) & mask)
+    raw.checked_shr(start).unwrap_or(0) & mask
 }
 
 macro_rules! decode_int {

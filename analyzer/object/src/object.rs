@@ -3,6 +3,7 @@
 use profile::{NativeKind, Type};
 
 use crate::absent::{Absent, Read};
+use crate::field::{bits_of, read_uint};
 use crate::target::Target;
 use crate::types::Missing;
 
@@ -168,8 +169,7 @@ impl<'t> Object<'t> {
             Type::BitField { start, end, target } => {
                 let size = target.as_ref().and_then(|t| types.size_of(t)).unwrap_or(4);
                 let width = end.saturating_sub(*start);
-                let mask = if width >= 64 { u64::MAX } else { (1u64 << width).wrapping_sub(1) };
-                let value = self.uint(size)?.checked_shr(*start).unwrap_or(0) & mask;
+                let value = bits_of(self.uint(size)?, *start, *end);
                 let signed = matches!(target.as_deref(), Some(Type::Named(name))
                     if types.model().native(name).is_some_and(|n| n.kind == NativeKind::Signed));
                 if signed { Scalar::Int(sign_extend(value, width)) } else { Scalar::Uint(value) }
@@ -198,15 +198,7 @@ impl<'t> Object<'t> {
     }
 
     fn uint(&self, size: u64) -> Read<u64> {
-        let mut buf = [0u8; 8];
-        let Some(slice) = usize::try_from(size).ok().and_then(|size| buf.get_mut(..size)) else {
-            return Err(Absent::Malformed("integer of unsupported size"));
-        };
-        self.target
-            .space()
-            .read_at(self.addr, slice)
-            .map_err(|fault| Absent::Unreadable { addr: self.addr, fault })?;
-        Ok(u64::from_le_bytes(buf))
+        read_uint(self.target.space(), self.addr, size)
     }
 }
 

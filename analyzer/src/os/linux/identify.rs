@@ -340,6 +340,17 @@ pub struct Located {
     pub outcome: Result<Layout, String>,
 }
 
+impl Located {
+    /// Where the hypothesis comes from, and why it does not hold if it does not.
+    #[must_use]
+    pub fn comment(&self) -> String {
+        match &self.outcome {
+            Ok(_) => self.hypothesis.source.clone(),
+            Err(reason) => format!("{}: {reason}", self.hypothesis.source),
+        }
+    }
+}
+
 /// Every hypothesis about where this kernel stands, tested: the one in use first, then those of the idle task's name.
 #[must_use]
 pub fn located(kernel: &Kernel) -> Vec<Located> {

@@ -10,7 +10,7 @@ use super::Kernel;
 use super::views::Method;
 use crate::error::Error;
 use crate::session::Session;
-use crate::table::{ObjRef, Time, Value, text_of};
+use crate::table::{ObjRef, Time, text_of};
 
 /// `PF_KTHREAD`: the task never had a user address space (include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -212,10 +212,4 @@ pub fn describe(task: &Task<'_>) -> String {
         Ok(name) => format!("{pid} ({name})"),
         Err(_) => format!("{pid} at {:#x}", task.addr()),
     }
-}
-
-/// Tags of an object cell, for tests and renderers that need a single one.
-#[must_use]
-pub fn tag<'a>(object: &'a ObjRef, name: &str) -> Option<&'a Value> {
-    object.tags.iter().find(|(tag, _)| *tag == name).map(|(_, value)| value)
 }

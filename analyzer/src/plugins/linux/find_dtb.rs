@@ -3,7 +3,7 @@
 //! The root follows from where the kernel image stands in physical memory; every hypothesis for that (see
 //! `find_kaslr`) gives one candidate. Truth: CR3 of the guest's CPU as the emulator reports it.
 
-use crate::os::linux::{KernelFact, Located, located};
+use crate::os::linux::{KernelFact, located};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -29,12 +29,9 @@ impl Plugin for FindDtb {
 
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        for Located { hypothesis, dtb, outcome } in located(&kernel) {
-            let comment = match &outcome {
-                Ok(_) => hypothesis.source,
-                Err(reason) => format!("{}: {reason}", hypothesis.source),
-            };
-            out.push(Row { dtb: dtb.map(Address), valid: outcome.is_ok(), comment })?;
+        for found in located(&kernel) {
+            let comment = found.comment();
+            out.push(Row { dtb: found.dtb.map(Address), valid: found.outcome.is_ok(), comment })?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Each hypothesis of the identification (VMCOREINFO, the idle task's name) is tested against the page tables it
 //! implies. Truth: `/proc/kallsyms` and `/proc/iomem` of guests with and without KASLR.
 
-use crate::os::linux::{KernelFact, Located, located};
+use crate::os::linux::{KernelFact, located};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -37,19 +37,16 @@ impl Plugin for FindKaslr {
 
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        for Located { hypothesis, dtb, outcome } in located(&kernel) {
-            let slide = outcome.as_ref().ok().map(|layout| Address(layout.slide));
-            let comment = match &outcome {
-                Ok(_) => hypothesis.source,
-                Err(reason) => format!("{}: {reason}", hypothesis.source),
-            };
+        for found in located(&kernel) {
+            let comment = found.comment();
+            let slide = found.outcome.as_ref().ok().map(|layout| Address(layout.slide));
             out.push(Row {
-                physical_shift: Address(hypothesis.physical_shift),
+                physical_shift: Address(found.hypothesis.physical_shift),
                 virtual_shift: slide,
                 kernel_slide: slide,
                 page_offset: kernel.page_offset().map(Address),
-                dtb: dtb.map(Address),
-                valid: outcome.is_ok(),
+                dtb: found.dtb.map(Address),
+                valid: found.outcome.is_ok(),
                 comment,
             })?;
         }
