@@ -1,9 +1,9 @@
 //! Opening an image: which format is it, layer by layer, and why not any of the others.
 
+use crate::beside::Beside;
 use crate::bytes::{to_u64, to_usize};
-use crate::format::{FORMATS, Opened, Yields};
-use crate::paging::{self, Paging};
-use crate::{AddressSpace, FileSpace};
+use crate::format::{FORMATS, Layer, Opened, Yields};
+use crate::{AddressSpace, FileSpace, Hints};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,55 +43,6 @@ impl Default for Limits {
     }
 }
 
-/// Control registers of one CPU at the time of the dump, as far as the container tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpu {
-    /// CR0; bit 31 tells whether paging was on.
-    pub cr0: u64,
-    /// CR3 as it was: low bits may hold a PCID, and with page-table isolation it may be the user half.
-    pub cr3: u64,
-    /// CR4; bit 5 is PAE, bit 12 is LA57.
-    pub cr4: u64,
-    /// Whether the CPU was in 64-bit mode (EFER.LMA).
-    pub long_mode: bool,
-}
-
-impl Cpu {
-    /// The paging mode these registers select; `None` when paging was off. \[Intel SDM vol. 3, 4.1.1\]
-    #[must_use]
-    pub fn paging(&self) -> Option<&'static Paging> {
-        let pae = self.cr4 & (1 << 5) != 0;
-        let la57 = self.cr4 & (1 << 12) != 0;
-        match (self.cr0 & (1 << 31) != 0, pae, self.long_mode) {
-            (false, ..) => None,
-            (true, false, _) => Some(&paging::X86),
-            (true, true, false) => Some(&paging::PAE),
-            (true, true, true) if la57 => Some(&paging::X64_LA57),
-            (true, true, true) => Some(&paging::X64),
-        }
-    }
-}
-
-/// What a container tells beside the memory itself. Hints are claims of the file: verify before use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
-    /// CR3 of each CPU, in the order of the notes, as found; see [`Cpu::cr3`].
-    pub dtb: Vec<u64>,
-    /// The registers those came from.
-    pub cpus: Vec<Cpu>,
-    /// Text of the `VMCOREINFO` note (Linux), without its header.
-    pub vmcoreinfo: Option<Vec<u8>>,
-}
-
-impl Hints {
-    /// Adds what an upper layer found; its `VMCOREINFO` wins.
-    fn merge(&mut self, other: Self) {
-        self.dtb.extend(other.dtb);
-        self.cpus.extend(other.cpus);
-        self.vmcoreinfo = other.vmcoreinfo.or(self.vmcoreinfo.take());
-    }
-}
-
 /// Why one format does not apply to a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -111,8 +62,11 @@ impl fmt::Display for Refusal {
 
 /// An opened memory image.
 pub struct Image {
-    /// Physical memory.
+    /// Physical memory; without any runs where the image has none, as a triage dump.
     pub space: Arc<dyn AddressSpace>,
+    /// Memory the container stores by kernel virtual address, not by physical address: the data blocks of a
+    /// triage dump. Complete page tables cannot be expected below it.
+    pub virtual_space: Option<Arc<dyn AddressSpace>>,
     /// Names of the layers from the file up: `["file", "gzip", "LiME"]`.
     pub layers: Vec<String>,
     /// What the container tells beside the memory.
@@ -201,7 +155,7 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Image, OpenError> {
         io::ErrorKind::IsADirectory => OpenError::Directory { path: path.to_owned() },
         _ => OpenError::Io { path: path.to_owned(), source },
     })?;
-    open_space(Arc::new(file), limits).map_err(|failure| failure.at(path))
+    open_beside(Arc::new(file), &Beside::of(path), limits).map_err(|failure| failure.at(path))
 }
 
 /// Opens an image that is already an address space of file offsets; for tests, archives and buffers.
@@ -209,19 +163,28 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Image, OpenError> {
 /// # Errors
 /// As [`open`], without a path.
 pub fn open_space(file: Arc<dyn AddressSpace>, limits: &Limits) -> Result<Image, Failure> {
+    open_beside(file, &Beside::none(), limits)
+}
+
+/// As [`open_space`], with the folder the file lies in.
+fn open_beside(file: Arc<dyn AddressSpace>, beside: &Beside, limits: &Limits) -> Result<Image, Failure> {
     if file.end() == 0 {
         return Err(Failure::Empty);
     }
     let mut image = Image {
         layers: vec![file.name()],
         space: file,
+        virtual_space: None,
         hints: Hints::default(),
         refusals: Vec::new(),
         warnings: Vec::new(),
     };
     let mut used: Vec<&'static str> = Vec::new();
+    let nothing = Beside::none();
     while image.layers.len() <= limits.max_layers {
-        if stack(&mut image, &mut used, limits)? == Yields::Memory {
+        // Only the file itself has neighbours; what is unpacked from it has none.
+        let beside = if used.is_empty() { beside } else { &nothing };
+        if stack(&mut image, &mut used, beside, limits)? == Yields::Memory {
             return Ok(image);
         }
     }
@@ -230,8 +193,13 @@ pub fn open_space(file: Arc<dyn AddressSpace>, limits: &Limits) -> Result<Image,
 }
 
 /// One round: the first format whose probe accepts the top layer is stacked on it.
-fn stack(image: &mut Image, used: &mut Vec<&'static str>, limits: &Limits) -> Result<Yields, Failure> {
-    let layer = image.layers.last().cloned().unwrap_or_default();
+fn stack(
+    image: &mut Image,
+    used: &mut Vec<&'static str>,
+    beside: &Beside,
+    limits: &Limits,
+) -> Result<Yields, Failure> {
+    let name = image.layers.last().cloned().unwrap_or_default();
     let mut head = vec![0; to_usize(HEAD.min(image.space.end()))];
     let gaps = image.space.read_padded(0, &mut head);
     let readable = to_u64(head.len()).saturating_sub(gaps.missing);
@@ -240,15 +208,17 @@ fn stack(image: &mut Image, used: &mut Vec<&'static str>, limits: &Limits) -> Re
         let reason = gaps.first.map_or_else(|| "no bytes".to_owned(), |(_, fault)| fault.to_string());
         return Err(Failure::Refused { format, reason, refusals });
     }
+    let base = Arc::clone(&image.space);
+    let layer = Layer { base: &base, head: &head, beside, limits };
     for format in FORMATS {
         let mut refuse = |reason: &str| {
             image.refusals.push(Refusal {
                 format: format.name,
-                layer: layer.clone(),
+                layer: name.clone(),
                 reason: reason.to_owned(),
             });
         };
-        if let Err(reason) = (format.probe)(&head) {
+        if let Err(reason) = (format.probe)(&layer) {
             refuse(reason);
             continue;
         }
@@ -256,15 +226,16 @@ fn stack(image: &mut Image, used: &mut Vec<&'static str>, limits: &Limits) -> Re
             refuse("already applied once");
             continue;
         }
-        let opened = (format.open)(&image.space, &head, limits);
+        let opened = (format.open)(&layer);
         let refusals = std::mem::take(&mut image.refusals);
-        let Opened { space, hints, warnings } = match opened {
+        let Opened { space, virtual_space, hints, warnings } = match opened {
             Ok(opened) => opened,
             Err(refused) => return Err(refused.into_failure(format.name, refusals)),
         };
         image.refusals = refusals;
         image.layers.push(space.name());
         image.space = space;
+        image.virtual_space = virtual_space;
         image.hints.merge(hints);
         image.warnings.extend(warnings.into_iter().map(|warning| format!("{}: {warning}", format.name)));
         used.push(format.name);

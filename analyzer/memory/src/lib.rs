@@ -11,6 +11,7 @@
 //! Everything an image says is untrusted: no size from it allocates without a cap ([`Limits`]), no loop is
 //! bounded by it alone.
 
+mod beside;
 mod blocks;
 mod bytes;
 mod cache;
@@ -18,6 +19,7 @@ mod codec;
 mod fault;
 mod file;
 pub mod format;
+mod hints;
 mod image;
 mod mmap;
 pub mod paging;
@@ -28,9 +30,11 @@ mod spool;
 mod xz;
 mod zstd;
 
+pub use beside::Beside;
 pub use fault::Fault;
 pub use file::FileSpace;
-pub use image::{Cpu, Failure, Hints, Image, Limits, OpenError, Refusal, open, open_space};
+pub use hints::{BugCheck, Cpu, Hints, WindowsHints};
+pub use image::{Failure, Image, Limits, OpenError, Refusal, open, open_space};
 pub use paging::{Next, Paging, Step, VirtualSpace};
 pub use runs::{Overlap, RunSpace, normalize};
 pub use scan::{CHUNK, Piece, find_bytes, scan, scan_first};

@@ -3,8 +3,8 @@
 pub mod documents;
 pub mod symbols;
 
-use memory::format::FORMATS;
-use memory::{AddressSpace, FileSpace, Limits, Next, Paging, VirtualSpace, open_space, paging};
+use memory::format::{FORMATS, Layer};
+use memory::{AddressSpace, Beside, FileSpace, Limits, Next, Paging, VirtualSpace, open_space, paging};
 use std::sync::Arc;
 
 /// Limits small enough that a run over them shows at once.
@@ -22,9 +22,11 @@ pub fn format(name: &str, data: &[u8]) {
     let format = FORMATS.iter().find(|format| format.name == name).expect("name of a format");
     let space: Arc<dyn AddressSpace> = Arc::new(FileSpace::from_vec(data.to_vec()));
     let head = &data[..data.len().min(4096)];
-    let _ = (format.probe)(head);
-    if let Ok(opened) = (format.open)(&space, head, &LIMITS) {
+    let layer = Layer { base: &space, head, beside: &Beside::none(), limits: &LIMITS };
+    let _ = (format.probe)(&layer);
+    if let Ok(opened) = (format.open)(&layer) {
         use_space(&*opened.space);
+        opened.virtual_space.inspect(|space| use_space(&**space));
     }
 }
 
@@ -32,6 +34,7 @@ pub fn format(name: &str, data: &[u8]) {
 pub fn stacking(data: &[u8]) {
     if let Ok(image) = open_space(Arc::new(FileSpace::from_vec(data.to_vec())), &LIMITS) {
         use_space(&*image.space);
+        image.virtual_space.inspect(|space| use_space(&**space));
     }
 }
 

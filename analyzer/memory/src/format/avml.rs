@@ -14,8 +14,8 @@ use crate::blocks::{Block, BlockList, BlockSpace};
 use crate::bytes::{array_at, to_u64, to_usize};
 use crate::codec::Codec;
 use crate::format::lime::{HEADER, RangeHeader};
-use crate::format::{Opened, Refused, Yields, expect_magic};
-use crate::image::{Hints, Limits};
+use crate::format::{Layer, Opened, Refused, Yields, expect_magic};
+use crate::image::Limits;
 use crate::{AddressSpace, Fault};
 use std::sync::Arc;
 
@@ -27,11 +27,12 @@ const COMPRESSED: u8 = 0x00;
 const PLAIN: u8 = 0x01;
 const STREAM: u8 = 0xff;
 
-pub(super) fn probe(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, MAGIC, "no \"AVML\" signature at the start")
+pub(super) fn probe(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, MAGIC, "no \"AVML\" signature at the start")
 }
 
-pub(super) fn open(base: &Arc<dyn AddressSpace>, _head: &[u8], limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, limits, .. } = *layer;
     let mut chunks = Vec::new();
     let mut warnings = Vec::new();
     let file_end = base.end();
@@ -61,7 +62,7 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, _head: &[u8], limits: &Limits) 
     }
     let space =
         BlockSpace::new(Arc::clone(base), BlockList::new("AVML", Yields::Memory, chunks), limits.cache);
-    Ok(Opened { space: Arc::new(space), hints: Hints::default(), warnings })
+    Ok(Opened::new(Arc::new(space)).warnings(warnings))
 }
 
 /// Adds the chunks of the range whose header is at `at`, and gives the offset of the next header.

@@ -10,8 +10,8 @@
 //! * `p_paddr` -1 (`/proc/kcore`) is no physical address; writers that know none leave all of them 0.
 
 use crate::bytes::{to_u64, to_usize, u16_at, u32_at, u64_at};
-use crate::format::{Opened, Refused, expect_magic, notes};
-use crate::image::{Hints, Limits};
+use crate::format::{Layer, Opened, Refused, expect_magic, notes};
+use crate::image::Limits;
 use crate::{AddressSpace, Overlap, Run, RunSpace};
 use std::sync::Arc;
 
@@ -88,11 +88,12 @@ impl Header {
     }
 }
 
-pub(super) fn probe(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, b"\x7fELF", "no ELF signature at the start")
+pub(super) fn probe(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, b"\x7fELF", "no ELF signature at the start")
 }
 
-pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, head, limits, .. } = *layer;
     if head.get(5) != Some(&1) {
         return Err("big-endian ELF is not supported".into());
     }
@@ -128,8 +129,8 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -
     if promised > 0 {
         warnings.push(format!("the file is cut off, bytes missing: {promised}"));
     }
-    let hints: Hints = notes::hints(&notes, Some(header.machine));
-    Ok(Opened { space: Arc::new(space), hints, warnings })
+    let hints = notes::hints(&notes, Some(header.machine));
+    Ok(Opened::new(Arc::new(space)).hints(hints).warnings(warnings))
 }
 
 fn segments(base: &dyn AddressSpace, header: &Header, limits: &Limits) -> Result<Vec<Segment>, Refused> {

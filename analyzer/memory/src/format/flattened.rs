@@ -9,9 +9,8 @@
 //! `include/sysemu/dump.h` of QEMU.
 
 use crate::bytes::array_at;
-use crate::format::{Opened, Refused, expect_magic};
-use crate::image::{Hints, Limits};
-use crate::{AddressSpace, Overlap, Run, RunSpace};
+use crate::format::{Layer, Opened, Refused, expect_magic};
+use crate::{Overlap, Run, RunSpace};
 use std::sync::Arc;
 
 /// Size of the file header, in bytes.
@@ -21,11 +20,12 @@ const RECORD: u64 = 16;
 /// The offset that ends the file.
 const END: i64 = -1;
 
-pub(super) fn probe(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, b"makedumpfile\0\0\0\0", "no \"makedumpfile\" signature at the start")
+pub(super) fn probe(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, b"makedumpfile\0\0\0\0", "no \"makedumpfile\" signature at the start")
 }
 
-pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, head, limits, .. } = *layer;
     let number = |at| array_at(head, at).map(i64::from_be_bytes);
     match (number(16), number(24)) {
         (Some(1), Some(1)) => {}
@@ -68,5 +68,5 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -
         return Err("no records".into());
     }
     let space = RunSpace::new("flattened", Arc::clone(base), runs, Overlap::LastWins).with_zero_holes();
-    Ok(Opened { space: Arc::new(space), hints: Hints::default(), warnings })
+    Ok(Opened::new(Arc::new(space)).warnings(warnings))
 }

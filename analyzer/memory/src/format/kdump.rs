@@ -13,9 +13,9 @@
 use crate::blocks::{Block, BlockSpace, BlockStore};
 use crate::bytes::{to_u64, to_usize, u32_at, u64_at};
 use crate::codec::Codec;
-use crate::format::{Opened, Refused, expect_magic, notes};
-use crate::image::{Hints, Limits};
-use crate::{AddressSpace, Fault};
+use crate::format::{Layer, Opened, Refused, expect_magic, notes};
+use crate::image::Limits;
+use crate::{AddressSpace, Fault, Hints};
 use std::sync::Arc;
 
 /// Offset of `utsname.machine` and the size of each of the six `utsname` strings.
@@ -115,11 +115,12 @@ impl SubHeader {
     }
 }
 
-pub(super) fn probe(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, b"KDUMP   ", "no \"KDUMP\" signature at the start")
+pub(super) fn probe(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, b"KDUMP   ", "no \"KDUMP\" signature at the start")
 }
 
-pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, head, limits, .. } = *layer;
     let header = Header::parse(head)?;
     let sub = base.read_vec(header.block(1), 104, 104)?;
     let sub = SubHeader::parse(&sub, &header).ok_or("the sub header is cut off")?;
@@ -159,7 +160,7 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -
         Ok(_) => {}
     }
     let space = BlockSpace::new(Arc::clone(base), pages, limits.cache);
-    Ok(Opened { space: Arc::new(space), hints, warnings })
+    Ok(Opened::new(Arc::new(space)).hints(hints).warnings(warnings))
 }
 
 fn codec_name(status: u32) -> &'static str {

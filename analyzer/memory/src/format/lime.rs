@@ -12,9 +12,8 @@
 //! warning, the bytes that are there are used.
 
 use crate::bytes::{u32_at, u64_at};
-use crate::format::{Opened, Refused, expect_magic};
-use crate::image::{Hints, Limits};
-use crate::{AddressSpace, Overlap, Run, RunSpace};
+use crate::format::{Layer, Opened, Refused, expect_magic};
+use crate::{Overlap, Run, RunSpace};
 use std::sync::Arc;
 
 pub(super) const MAGIC: &[u8] = b"EMiL";
@@ -47,11 +46,12 @@ impl RangeHeader {
     }
 }
 
-pub(super) fn probe(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, MAGIC, "no \"EMiL\" signature at the start")
+pub(super) fn probe(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, MAGIC, "no \"EMiL\" signature at the start")
 }
 
-pub(super) fn open(base: &Arc<dyn AddressSpace>, _head: &[u8], limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, limits, .. } = *layer;
     let file_end = base.end();
     let mut warnings = Vec::new();
     let mut runs: Vec<Run> = Vec::new();
@@ -87,5 +87,5 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, _head: &[u8], limits: &Limits) 
         }
     }
     let space = RunSpace::new("LiME", Arc::clone(base), runs, Overlap::FirstWins);
-    Ok(Opened { space: Arc::new(space), hints: Hints::default(), warnings })
+    Ok(Opened::new(Arc::new(space)).warnings(warnings))
 }

@@ -2,8 +2,8 @@
 //!
 //! To add one: a file with `probe` and `open`, and a line in [`FORMATS`] before `raw`.
 
-use crate::image::{Failure, Hints, Limits, Refusal};
-use crate::{AddressSpace, Fault};
+use crate::image::{Failure, Limits, Refusal};
+use crate::{AddressSpace, Beside, Fault, Hints};
 use std::sync::Arc;
 
 mod avml;
@@ -31,10 +31,41 @@ pub enum Yields {
 pub struct Opened {
     /// The new top layer.
     pub space: Arc<dyn AddressSpace>,
+    /// Memory that is stored by virtual address.
+    pub virtual_space: Option<Arc<dyn AddressSpace>>,
     /// What the container tells beside the bytes.
     pub hints: Hints,
     /// What is wrong though it opened.
     pub warnings: Vec<String>,
+}
+
+impl Opened {
+    /// A space about which the container tells nothing more.
+    pub(crate) fn new(space: Arc<dyn AddressSpace>) -> Self {
+        Self { space, virtual_space: None, hints: Hints::default(), warnings: Vec::new() }
+    }
+
+    /// Adds what the container tells.
+    pub(crate) fn hints(self, hints: Hints) -> Self {
+        Self { hints, ..self }
+    }
+
+    /// Adds what is wrong.
+    pub(crate) fn warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+}
+
+/// What a format is tried on.
+pub struct Layer<'a> {
+    /// The bytes.
+    pub base: &'a Arc<dyn AddressSpace>,
+    /// The first of them, up to 4096; unreadable pages are zeros.
+    pub head: &'a [u8],
+    /// The files next to the image; none above the file itself.
+    pub beside: &'a Beside,
+    /// Bounds on what opening may cost.
+    pub limits: &'a Limits,
 }
 
 /// Why a format that recognised a layer cannot open it.
@@ -73,11 +104,11 @@ impl From<&str> for Refused {
     }
 }
 
-/// Looks at the first bytes of a layer (up to 4096) and says why the format does not apply.
-pub type Probe = fn(head: &[u8]) -> Result<(), &'static str>;
+/// Looks at a layer and says why the format does not apply. Cheap: every format is asked in every round.
+pub type Probe = fn(layer: &Layer<'_>) -> Result<(), &'static str>;
 
-/// Stacks the format on a layer whose first bytes are `head`.
-pub type Open = fn(base: &Arc<dyn AddressSpace>, head: &[u8], limits: &Limits) -> Result<Opened, Refused>;
+/// Stacks the format on a layer that its probe accepted.
+pub type Open = fn(layer: &Layer<'_>) -> Result<Opened, Refused>;
 
 /// One image format.
 pub struct Format {
@@ -105,6 +136,6 @@ pub static FORMATS: &[Format] = &[
 ];
 
 /// A probe for a fixed signature at offset 0.
-fn expect_magic(head: &[u8], magic: &[u8], reason: &'static str) -> Result<(), &'static str> {
-    if head.starts_with(magic) { Ok(()) } else { Err(reason) }
+fn expect_magic(layer: &Layer<'_>, magic: &[u8], reason: &'static str) -> Result<(), &'static str> {
+    if layer.head.starts_with(magic) { Ok(()) } else { Err(reason) }
 }

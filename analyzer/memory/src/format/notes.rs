@@ -1,7 +1,7 @@
 //! ELF notes of machine dumps: CPU registers of QEMU and VirtualBox, `VMCOREINFO` of Linux.
 
 use crate::bytes::{u32_at, u64_at};
-use crate::image::{Cpu, Hints};
+use crate::{Cpu, Hints};
 
 /// ELF `e_machine` of x86-64.
 pub(super) const EM_X86_64: u16 = 62;

@@ -2,8 +2,7 @@
 //! taken for everything that is not recognisably something else.
 
 use crate::bytes::u32_at;
-use crate::format::{Opened, Refused};
-use crate::image::{Hints, Limits};
+use crate::format::{Layer, Opened, Refused};
 use crate::{AddressSpace, Fault, Run};
 use std::sync::Arc;
 
@@ -58,12 +57,13 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
 ];
 
 /// Raw has no signature: every layer may be raw.
-pub(super) fn probe(_head: &[u8]) -> Result<(), &'static str> {
+pub(super) fn probe(_layer: &Layer<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
 /// Takes the layer as it is, unless it is recognisably something else.
-pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], _limits: &Limits) -> Result<Opened, Refused> {
+pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, head, .. } = *layer;
     if let Some(content) = foreign(head) {
         return Err(Refused::Foreign(content));
     }
@@ -75,7 +75,7 @@ pub(super) fn open(base: &Arc<dyn AddressSpace>, head: &[u8], _limits: &Limits) 
     if !len.is_multiple_of(PAGE) {
         warnings.push(format!("size is no multiple of {PAGE}, the end may be cut off: {len}"));
     }
-    Ok(Opened { space: Arc::new(Raw { base: Arc::clone(base) }), hints: Hints::default(), warnings })
+    Ok(Opened::new(Arc::new(Raw { base: Arc::clone(base) })).warnings(warnings))
 }
 
 /// What the bytes are, when they are certainly no memory.

@@ -8,8 +8,8 @@ use crate::blocks::{Block, BlockList, BlockSpace};
 use crate::bytes::{array_at, to_u64, to_usize};
 use crate::codec::decompress;
 use crate::file::SpaceReader;
-use crate::format::{Opened, Refused, Yields, expect_magic};
-use crate::image::{Hints, Limits};
+use crate::format::{Layer, Opened, Refused, Yields, expect_magic};
+use crate::image::Limits;
 use crate::spool::Spool;
 use crate::zstd::{self, ZstdReader};
 use crate::{AddressSpace, FileSpace, xz};
@@ -24,32 +24,26 @@ const LAZY_BLOCK: usize = 4 << 20;
 /// Bytes unpacked in one go.
 const STEP: usize = 1 << 20;
 
-pub(super) fn probe_gzip(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, b"\x1f\x8b\x08", "no gzip signature at the start")
+pub(super) fn probe_gzip(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, b"\x1f\x8b\x08", "no gzip signature at the start")
 }
 
-pub(super) fn probe_xz(head: &[u8]) -> Result<(), &'static str> {
-    expect_magic(head, xz::MAGIC, "no xz signature at the start")
+pub(super) fn probe_xz(layer: &Layer<'_>) -> Result<(), &'static str> {
+    expect_magic(layer, xz::MAGIC, "no xz signature at the start")
 }
 
-pub(super) fn probe_zstd(head: &[u8]) -> Result<(), &'static str> {
-    let magic = array_at(head, 0).map(u32::from_le_bytes).unwrap_or(0);
+pub(super) fn probe_zstd(layer: &Layer<'_>) -> Result<(), &'static str> {
+    let magic = array_at(layer.head, 0).map(u32::from_le_bytes).unwrap_or(0);
     if zstd::is_magic(magic) { Ok(()) } else { Err("no zstd signature at the start") }
 }
 
-pub(super) fn open_gzip(
-    base: &Arc<dyn AddressSpace>,
-    _head: &[u8],
-    limits: &Limits,
-) -> Result<Opened, Refused> {
+pub(super) fn open_gzip(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, limits, .. } = *layer;
     unpack("gzip", MultiGzDecoder::new(reader(&**base)), limits)
 }
 
-pub(super) fn open_xz(
-    base: &Arc<dyn AddressSpace>,
-    _head: &[u8],
-    limits: &Limits,
-) -> Result<Opened, Refused> {
+pub(super) fn open_xz(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, limits, .. } = *layer;
     match xz::blocks(&**base, limits).map(|blocks| open_blocks("xz", base, blocks, limits)) {
         Some(Ok(Some(opened))) => Ok(opened),
         Some(Err(refused)) => Err(refused),
@@ -57,11 +51,8 @@ pub(super) fn open_xz(
     }
 }
 
-pub(super) fn open_zstd(
-    base: &Arc<dyn AddressSpace>,
-    _head: &[u8],
-    limits: &Limits,
-) -> Result<Opened, Refused> {
+pub(super) fn open_zstd(layer: &Layer<'_>) -> Result<Opened, Refused> {
+    let Layer { base, limits, .. } = *layer;
     match zstd::blocks(&**base, limits).map(|blocks| open_blocks("zstd", base, blocks, limits)) {
         Some(Ok(Some(opened))) => Ok(opened),
         Some(Err(refused)) => Err(refused),
@@ -95,7 +86,7 @@ fn open_blocks(
     } else {
         return Ok(None);
     };
-    Ok(Some(Opened { space, hints: Hints::default(), warnings: Vec::new() }))
+    Ok(Some(Opened::new(space)))
 }
 
 /// Decodes all blocks on all cores; `None` when one is damaged.
@@ -143,5 +134,5 @@ fn unpack(name: &'static str, mut from: impl Read, limits: &Limits) -> Result<Op
         return Err("unpacks to nothing".into());
     }
     let space = spool.finish().map_err(|error| format!("cannot keep what it unpacks to: {error}"))?;
-    Ok(Opened { space: Arc::new(space.named(name)), hints: Hints::default(), warnings })
+    Ok(Opened::new(Arc::new(space.named(name))).warnings(warnings))
 }
