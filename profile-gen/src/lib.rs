@@ -19,6 +19,7 @@ pub mod symbols;
 mod testkit;
 mod types;
 mod unpack;
+pub mod worker;
 
 use std::path::PathBuf;
 

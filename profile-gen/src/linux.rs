@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use object_file::{ReadCache, ReadRef};
 use profile::names::{BuildId, release_of_banner};
+use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, MemberFile, base_name};
 use crate::draft::{Draft, sha256, sha256_of_file};
@@ -28,7 +29,7 @@ const MAX_BTF: u64 = 256 << 20;
 const LIVE_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the caller knows beyond the source itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LinuxOptions {
     /// `System.map`, or a copy of `/proc/kallsyms`. Default: the one in the archive, beside the kernel, or the kernel's own symbol table.
     pub system_map: Option<PathBuf>,

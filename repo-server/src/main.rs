@@ -24,8 +24,15 @@ struct Options {
     listen: SocketAddr,
 }
 
+fn main() -> ExitCode {
+    if let Some(code) = profile_gen::worker::serve_if_asked() {
+        return code;
+    }
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -26,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::pdb::{FallibleIterator as _, MachineType, PDB, StreamIndex, SymbolData};
 use profile::Document;
+use serde::{Deserialize, Serialize};
 
 use address::{AddressMap, Place};
 use records::Records;
@@ -44,7 +45,7 @@ const CLASSES: [&str; 8] =
     ["Ntkrnlmp", "Ntkrnlpa", "Ntkrpamp", "Ntoskrnl", "Win32k", "Tcpip", "Ntdll", "Ndis"];
 
 /// What the caller knows about a PDB and wants from it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PdbOptions {
     /// Profile class to record; by default the capitalised base name where the original has such a class, else
     /// `BasicPEProfile`.
@@ -69,7 +70,7 @@ pub struct ConvertedPdb {
 }
 
 /// What a conversion found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvertReport {
     /// Structs, classes and unions written.
     pub structs: usize,
@@ -96,6 +97,37 @@ pub struct ConvertReport {
     pub hoisting_cut: bool,
     /// Things to know about the input.
     pub warnings: Vec<String>,
+}
+
+impl ConvertReport {
+    /// What the reader of the profile must know, one sentence each; empty for a file that was read whole.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.warnings.clone();
+        if self.no_types {
+            remarks.push("the file defines no types: it is stripped of private symbols".to_owned());
+        }
+        for (leaf, count) in &self.unknown_leaves {
+            remarks.push(format!("{count} type records of unknown kind {leaf:#06x} are left out"));
+        }
+        for (count, what) in [
+            (self.damaged_records, "type records or members are damaged and left out"),
+            (self.removed, "public symbols are left out: their code was removed after linking"),
+            (self.without_section, "public symbols are left out: they are absolute values, in no section"),
+        ] {
+            if count > 0 {
+                remarks.push(format!("{count} {what}"));
+            }
+        }
+        for (cut, what) in
+            [(self.arguments_cut, "arguments of functions"), (self.hoisting_cut, "base classes")]
+        {
+            if cut {
+                remarks.push(format!("{what} are left out in part: there are more than in any real file"));
+            }
+        }
+        remarks
+    }
 }
 
 /// Why a file cannot be converted.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a text is no profile name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -73,8 +75,23 @@ impl fmt::Display for ProfileName {
 }
 
 /// A GNU build-id (`NT_GNU_BUILD_ID` note), 8 to 32 bytes, written in lower-case hex.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BuildId(String);
+
+impl TryFrom<String> for BuildId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::from_hex(&text).ok_or_else(|| format!("not a build-id (16 to 64 hex digits): {text}"))
+    }
+}
+
+impl From<BuildId> for String {
+    fn from(id: BuildId) -> Self {
+        id.0
+    }
+}
 
 impl BuildId {
     /// From the raw bytes of the note's descriptor; `None` unless 8 to 32 bytes long.
