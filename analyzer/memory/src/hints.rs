@@ -77,6 +77,21 @@ pub struct WindowsHints {
     pub thread: Option<u64>,
     /// `_KPRCB` of the processor that wrote the dump, likewise.
     pub prcb: Option<u64>,
+    /// The drivers a triage dump lists, the kernel first.
+    pub drivers: Vec<Driver>,
+}
+
+/// A driver that a triage dump lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// File name or path, as the system had it.
+    pub name: String,
+    /// Base address.
+    pub base: u64,
+    /// Size of the image in bytes.
+    pub size: u32,
+    /// `TimeDateStamp` of the PE header; with the size it names the file on a symbol server.
+    pub time_date_stamp: u32,
 }
 
 /// What a container tells beside the memory itself. Hints are claims of the file: verify before use.

@@ -12,6 +12,7 @@
 //! bounded by it alone.
 
 mod beside;
+mod bitmap;
 mod blocks;
 mod bytes;
 mod cache;
@@ -33,7 +34,7 @@ mod zstd;
 pub use beside::Beside;
 pub use fault::Fault;
 pub use file::FileSpace;
-pub use hints::{BugCheck, Cpu, Hints, WindowsHints};
+pub use hints::{BugCheck, Cpu, Driver, Hints, WindowsHints};
 pub use image::{Failure, Image, Limits, OpenError, Refusal, open, open_space};
 pub use paging::{Next, Paging, Step, VirtualSpace};
 pub use runs::{Overlap, RunSpace, normalize};

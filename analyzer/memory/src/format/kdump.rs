@@ -10,6 +10,7 @@
 //! A block has the size of a page. Pages are compressed one by one (zlib, lzo, snappy, zstd) or stored as
 //! they are. Source: `diskdump_mod.h` and `IMPLEMENTATION` of makedumpfile, `include/sysemu/dump.h` of QEMU.
 
+use crate::bitmap::{Bitmap, ones};
 use crate::blocks::{Block, BlockSpace, BlockStore};
 use crate::bytes::{to_u64, to_usize, u32_at, u64_at};
 use crate::codec::Codec;
@@ -199,7 +200,7 @@ fn read_hints(
 /// index is the number of set bits before.
 struct Pages {
     name: &'static str,
-    bitmap: Vec<u8>,
+    bitmap: Bitmap,
     /// Number of set bits before each [`RANK_STRIDE`] bytes of bitmap.
     ranks: Vec<u64>,
     count: u64,
@@ -217,47 +218,21 @@ impl Pages {
             before
         });
         let ranks = ranks.collect();
-        Self { name, bitmap, ranks, count, page_size, descriptors }
+        Self { name, bitmap: Bitmap::new(bitmap), ranks, count, page_size, descriptors }
     }
 
     /// Index of the descriptor of a page, if the page is stored.
     fn rank(&self, page: u64) -> Option<u64> {
         let byte = usize::try_from(page / 8).ok()?;
         let bit = 1u8 << (page % 8);
-        let value = *self.bitmap.get(byte)?;
+        let value = *self.bitmap.bytes().get(byte)?;
         if value & bit == 0 {
             return None;
         }
         let stride = byte / RANK_STRIDE;
-        let before = self.bitmap.get(stride.checked_mul(RANK_STRIDE)?..byte)?;
+        let before = self.bitmap.bytes().get(stride.checked_mul(RANK_STRIDE)?..byte)?;
         let below = u64::from((value & bit.wrapping_sub(1)).count_ones());
         Some(self.ranks.get(stride)?.saturating_add(ones(before)).saturating_add(below))
-    }
-
-    /// Whether the page is stored.
-    fn has(&self, page: u64) -> bool {
-        let byte = usize::try_from(page / 8).ok().and_then(|byte| self.bitmap.get(byte));
-        byte.is_some_and(|byte| byte & (1u8 << (page % 8)) != 0)
-    }
-
-    /// The first page from `page` on whose stored state is `wanted`; looks at whole bytes at a time.
-    fn next(&self, mut page: u64, wanted: bool) -> Option<u64> {
-        let dull = if wanted { 0 } else { 0xff };
-        loop {
-            let byte = usize::try_from(page / 8).ok()?;
-            if *self.bitmap.get(byte)? == dull && page.is_multiple_of(8) {
-                let run = self.bitmap.get(byte..)?.iter().take_while(|byte| **byte == dull).count();
-                page = page.checked_add(to_u64(run).checked_mul(8)?)?;
-            } else if self.has(page) == wanted {
-                return Some(page);
-            } else {
-                page = page.checked_add(1)?;
-            }
-        }
-    }
-
-    fn end_page(&self) -> u64 {
-        to_u64(self.bitmap.len()).saturating_mul(8)
     }
 
     /// Size, flags and offset of a page's data.
@@ -272,11 +247,6 @@ impl Pages {
             u32_at(&bytes, 12).ok_or(corrupt)?,
         ))
     }
-}
-
-/// Number of set bits.
-fn ones(bytes: &[u8]) -> u64 {
-    bytes.iter().map(|byte| u64::from(byte.count_ones())).sum()
 }
 
 impl BlockStore for Pages {
@@ -307,19 +277,16 @@ impl BlockStore for Pages {
 
     fn ranges(&self, start: u64) -> Box<dyn Iterator<Item = (u64, u64)> + '_> {
         let size = u64::from(self.page_size);
-        let mut at = start.checked_div(size).unwrap_or(0);
-        Box::new(std::iter::from_fn(move || {
-            let first = self.next(at, true)?;
-            let end = self.next(first, false).unwrap_or_else(|| self.end_page());
-            at = end;
-            Some((first.saturating_mul(size), end.wrapping_sub(first).saturating_mul(size)))
+        let ranges = self.bitmap.ranges(start.checked_div(size).unwrap_or(0));
+        Box::new(ranges.map(move |(first, end)| {
+            (first.saturating_mul(size), end.wrapping_sub(first).saturating_mul(size))
         }))
     }
 
     fn end(&self) -> u64 {
-        let last = self.bitmap.iter().rposition(|byte| *byte != 0);
+        let last = self.bitmap.bytes().iter().rposition(|byte| *byte != 0);
         let Some(last) = last else { return 0 };
-        let bits = self.bitmap.get(last).map_or(0, |byte| 8u32.saturating_sub(byte.leading_zeros()));
+        let bits = self.bitmap.bytes().get(last).map_or(0, |byte| 8u32.saturating_sub(byte.leading_zeros()));
         let pages = to_u64(last).saturating_mul(8).saturating_add(u64::from(bits));
         pages.saturating_mul(u64::from(self.page_size))
     }

@@ -7,6 +7,7 @@ use crate::{AddressSpace, Beside, Fault, Hints};
 use std::sync::Arc;
 
 mod avml;
+mod crash;
 mod elf_core;
 mod flattened;
 mod kdump;
@@ -129,6 +130,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "zstd", yields: Yields::File, probe: wrapper::probe_zstd, open: wrapper::open_zstd },
     Format { name: "flattened", yields: Yields::File, probe: flattened::probe, open: flattened::open },
     Format { name: "ELF core", yields: Yields::Memory, probe: elf_core::probe, open: elf_core::open },
+    Format { name: "Windows crash dump", yields: Yields::Memory, probe: crash::probe, open: crash::open },
     Format { name: "kdump", yields: Yields::Memory, probe: kdump::probe, open: kdump::open },
     Format { name: "LiME", yields: Yields::Memory, probe: lime::probe, open: lime::open },
     Format { name: "AVML", yields: Yields::Memory, probe: avml::probe, open: avml::open },

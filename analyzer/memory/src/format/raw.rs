@@ -16,8 +16,6 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"\xfd7zXZ\0", "an xz file in an xz file"),
     (0, b"\x28\xb5\x2f\xfd", "a zstd file in a zstd file"),
     (0, b"makedumpfile\0\0\0\0", "a flattened file in a flattened file"),
-    (0, b"PAGEDUMP", "a Windows crash dump (32 bit)"),
-    (0, b"PAGEDU64", "a Windows crash dump (64 bit)"),
     (0, b"MDMP", "a Windows minidump of a process"),
     (0, b"hibr", "a Windows hibernation file"),
     (0, b"HIBR", "a Windows hibernation file"),

@@ -7,7 +7,10 @@ use crate::codec::Codec;
 use crate::image::{Failure, open_space};
 use crate::{Fault, FileSpace, Image, Limits, Run};
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+mod crash;
 
 const PAGE: usize = 4096;
 
@@ -312,6 +315,16 @@ fn xz(plain: &[u8], block: usize) -> Vec<u8> {
     bytes
 }
 
+/// A file of the shared test data; `None`, saying so, where that is absent.
+fn shared(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
+    let there = path.exists();
+    if !there {
+        eprintln!("skipped: no {}", path.display());
+    }
+    there.then_some(path)
+}
+
 fn open_bytes(bytes: Vec<u8>) -> Result<Image, Failure> {
     open_space(Arc::new(FileSpace::from_vec(bytes)), &Limits::default())
 }
@@ -484,7 +497,7 @@ fn what_is_no_image_is_named() {
     assert_eq!(refused(b""), "empty");
     assert_eq!(refused(b"hello, this is a note\n"), "a text file");
     assert_eq!(refused(&[0; 100]), "raw: smaller than one page of 4096 bytes: 100");
-    assert_eq!(refused(b"PAGEDU64"), "a Windows crash dump (64 bit)");
+    assert_eq!(refused(b"PAGEDU64"), "Windows crash dump: the header is cut off");
     let mut pe = b"MZ".to_vec();
     put(&mut pe, 0x3c, &[0x80, 0, 0, 0]);
     assert_eq!(refused(&pe), "a PE executable");
@@ -565,16 +578,17 @@ fn survive_mutations(original: &[u8]) {
         let bytes = mutate(original, &mut state);
         let Ok(image) = open_space(Arc::new(FileSpace::from_vec(bytes)), &limits) else { continue };
         opened += 1;
-        let space = &*image.space;
-        let mut end = 0;
-        for run in space.runs(0, u64::MAX).take(64) {
-            assert!(run.len > 0 && run.start >= end, "{:?} {run:x?}", image.layers);
-            end = run.end();
-            let _ = space.read_padded(run.start, &mut buffer);
-            let _ = space.read_u64(run.end().wrapping_sub(4));
+        for space in [Some(image.space), image.virtual_space].into_iter().flatten() {
+            let mut end = 0;
+            for run in space.runs(0, u64::MAX).take(64) {
+                assert!(run.len > 0 && run.start >= end, "{:?} {run:x?}", image.layers);
+                end = run.end();
+                let _ = space.read_padded(run.start, &mut buffer);
+                let _ = space.read_u64(run.end().wrapping_sub(4));
+            }
+            assert!(space.end() >= end);
+            let _ = (space.translate(0x11000), space.read_cstr(0xfff, 9000), space.borrow(5, usize::MAX));
         }
-        assert!(space.end() >= end);
-        let _ = (space.translate(0x11000), space.read_cstr(0xfff, 9000), space.borrow(5, usize::MAX));
     }
     assert!(opened > 0);
 }
