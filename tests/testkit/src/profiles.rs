@@ -1,0 +1,58 @@
+//! The systems for which profiles exist: those of the folder of real test data, and the XP profile of this crate.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use profile::isf::document_from_isf;
+use profile::{Limits, Profile};
+
+use crate::system::System;
+
+/// The folder of real test data, which is not part of the project; `None`, said on standard error, where it is not there.
+pub fn data() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join("data");
+    let root = std::env::var_os("REKAL_TEST_DATA").map_or_else(beside, PathBuf::from);
+    if root.is_dir() {
+        return Some(root);
+    }
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    {
+        eprintln!("skipped: no real test data in {}", root.display());
+    }
+    None
+}
+
+/// GUID and age of the Windows 7 x64 kernel of the real Rekall profile.
+pub const WINDOWS_7: &str = "F8E2A8B5C9B74BF4A6E4A48F180099942";
+/// GUID and age of the Windows 10 19041 kernel of the real symbol table.
+pub const WINDOWS_10: &str = "BBED7C2955FBE4522AAA23F4B8677AD91";
+/// GUID and age of the Windows 11 22000 kernel of the real symbol table.
+pub const WINDOWS_11: &str = "0CE4A95C0CD782A7596B034D8648E5851";
+
+/// Windows 7 x64, from Rekall's own profile; `None` without real test data.
+pub fn windows_7() -> Option<System> {
+    let path = data()?.join(format!("rekall/v1.0/nt/GUID/{WINDOWS_7}.gz"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Some(System::windows_7(Profile::parse(&bytes, &Limits::default()).expect("a real profile"), WINDOWS_7))
+}
+
+/// Windows 10 x64, from a Volatility symbol table; `None` without real test data.
+pub fn windows_10() -> Option<System> {
+    Some(System::windows_10(isf("BBED7C2955FBE4522AAA23F4B8677AD9-1")?, WINDOWS_10))
+}
+
+/// Windows 11 x64, from a Volatility symbol table; `None` without real test data.
+pub fn windows_11() -> Option<System> {
+    Some(System::windows_11(isf("0CE4A95C0CD782A7596B034D8648E585-1")?, WINDOWS_11))
+}
+
+/// A symbol table as a profile.
+fn isf(name: &str) -> Option<Profile> {
+    let path = data()?.join(format!("isf/ntkrnlmp.pdb/{name}.json.xz"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = String::new();
+    lzma_rust2::XzReader::new(file, true).read_to_string(&mut text).expect("a whole xz file");
+    let document = document_from_isf(&text).expect("a real symbol table");
+    let json = document.to_canonical_json();
+    Some(Profile::parse(json.as_ref(), &Limits::default()).expect("a profile that was just written"))
+}
