@@ -1,5 +1,6 @@
 //! Decompression of single blocks into buffers of known size.
 
+use crate::bytes::u32_at;
 use crate::xz;
 use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder;
@@ -9,6 +10,8 @@ use std::io::Read;
 /// How a block is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
+    /// As it is, with its Adler-32 behind, which is verified.
+    Adler32,
     Zlib,
     Lzo,
     /// A raw snappy block.
@@ -41,6 +44,11 @@ pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<
             let status = zlib.decompress(stored, out, FlushDecompress::Finish).ok()?;
             (status == Status::StreamEnd).then(|| usize::try_from(zlib.total_out()).ok())?
         })?,
+        Codec::Adler32 => {
+            let (bytes, sum) = stored.split_at_checked(out.len())?;
+            out.copy_from_slice(bytes);
+            (u32_at(sum, 0)? == adler32(bytes)).then_some(bytes.len())?
+        }
         Codec::Lzo => lzo::decompress_into(stored, out).ok()?,
         Codec::Snappy => snap::raw::Decoder::new().decompress(stored, out).ok()?,
         Codec::SnappyFrame => {
@@ -56,6 +64,21 @@ pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<
         })?,
     };
     (written == out.len()).then_some(())
+}
+
+/// The Adler-32 checksum of RFC 1950.
+pub(crate) fn adler32(bytes: &[u8]) -> u32 {
+    const BASE: u32 = 65_521;
+    let (mut a, mut b) = (1u32, 0u32);
+    // The longest run for which 32 bits are enough without a remainder.
+    for run in bytes.chunks(5_552) {
+        for byte in run {
+            a = a.wrapping_add(u32::from(*byte));
+            b = b.wrapping_add(a);
+        }
+        (a, b) = (a % BASE, b % BASE);
+    }
+    b << 16 | a
 }
 
 #[cfg(test)]

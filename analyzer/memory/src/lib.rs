@@ -22,6 +22,7 @@ mod file;
 pub mod format;
 mod hints;
 mod image;
+mod join;
 mod mmap;
 pub mod paging;
 mod runs;

@@ -9,11 +9,13 @@ use std::sync::Arc;
 mod avml;
 mod crash;
 mod elf_core;
+mod ewf;
 mod flattened;
 mod kdump;
 mod lime;
 mod notes;
 mod raw;
+mod split;
 mod wrapper;
 
 #[cfg(test)]
@@ -128,6 +130,8 @@ pub static FORMATS: &[Format] = &[
     Format { name: "gzip", yields: Yields::File, probe: wrapper::probe_gzip, open: wrapper::open_gzip },
     Format { name: "xz", yields: Yields::File, probe: wrapper::probe_xz, open: wrapper::open_xz },
     Format { name: "zstd", yields: Yields::File, probe: wrapper::probe_zstd, open: wrapper::open_zstd },
+    Format { name: "pieces", yields: Yields::File, probe: split::probe, open: split::open },
+    Format { name: "EWF", yields: Yields::File, probe: ewf::probe, open: ewf::open },
     Format { name: "flattened", yields: Yields::File, probe: flattened::probe, open: flattened::open },
     Format { name: "ELF core", yields: Yields::Memory, probe: elf_core::probe, open: elf_core::open },
     Format { name: "Windows crash dump", yields: Yields::Memory, probe: crash::probe, open: crash::open },

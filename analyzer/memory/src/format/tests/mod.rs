@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 mod crash;
+mod ewf;
 
 const PAGE: usize = 4096;
 
