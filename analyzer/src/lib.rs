@@ -15,6 +15,7 @@ pub mod output;
 pub mod parse;
 pub mod plugin;
 pub mod plugins;
+pub mod profile_file;
 pub mod progress;
 pub mod render;
 pub mod session;

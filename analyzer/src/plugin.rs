@@ -62,6 +62,12 @@ pub struct NoArgs {}
 pub trait Sink {
     /// One row. `depth` is the nesting of tree output, 0 for flat tables.
     fn row(&mut self, depth: u16, values: &[Value]) -> io::Result<()>;
+
+    /// A whole document in place of the table, as it is: no format changes it, and no row may follow. A sink that shows
+    /// tables only refuses it.
+    fn document(&mut self, _text: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The typed end of a sink that a plugin pushes into.
@@ -84,6 +90,11 @@ impl<'a, R: Row> Rows<'a, R> {
     /// Emits a row of a tree, nested `depth` deep.
     pub fn push_at(&mut self, depth: u16, row: R) -> Result<(), Error> {
         self.sink.row(depth, &row.into_values()).map_err(Error::output)
+    }
+
+    /// Writes a document in place of the table: for commands that make one and were given no file for it.
+    pub fn document(&mut self, text: &str) -> Result<(), Error> {
+        self.sink.document(text).map_err(Error::output)
     }
 }
 

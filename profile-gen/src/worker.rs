@@ -330,7 +330,8 @@ fn convert(
             file.take(limits.input).read_to_end(&mut bytes).map_err(unreadable)?;
             let converted = convert_pdb(&bytes, options).map_err(|e| Failure::Refused(e.to_string()))?;
             drop(bytes);
-            let remarks = converted.report.remarks();
+            let mut remarks = converted.report.losses();
+            remarks.extend(converted.report.remarks());
             let header = Header::Done { usable: true, pdb: Some(converted.report), remarks };
             Ok((header, converted.document.to_canonical_json()))
         }

@@ -13,7 +13,7 @@ use crate::notes::{Note, Severity};
 use crate::os::linux::KernelFact;
 use crate::output::OutputFile;
 use crate::plugin::{Active, DynPlugin, Sink};
-use crate::render::{Colours, Renderer, Table};
+use crate::render::{Colours, Format, Renderer, Table};
 use crate::session::Session;
 use crate::table::Value;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
     };
     let (out, colours) = destination(file.as_ref(), &settings)?;
     let table = Table { plugin: plugin.name(), columns: plugin.columns() };
-    let mut output = Output::new(settings.format.renderer(out, colours), table, settings.limit);
+    let mut output = Output::new(out, settings.format, colours, table, settings.limit);
     let session = Session::new(settings.session);
 
     let result = activate(plugin.active(), &session, settings.level)
@@ -55,7 +55,7 @@ pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settin
         notes.push(Note { severity: Severity::Error, text: error.to_string() });
     }
     let complete = notes.iter().all(|note| note.severity == Severity::Info);
-    let ended = if failure.is_none() || output.began { output.end(&notes, complete) } else { Ok(false) };
+    let ended = if failure.is_none() || output.began() { output.end(&notes, complete) } else { Ok(false) };
     if settings.level >= Level::Debug {
         report::line("debug", &format!("{rows} rows in {:.3} s", started.elapsed().as_secs_f64()));
     }
@@ -114,13 +114,23 @@ fn destination(file: Option<&OutputFile>, settings: &Settings) -> Result<(Box<dy
     Ok((Box::new(BufWriter::with_capacity(BUFFER, Terminal::new(&settings.pager, limit))), colours))
 }
 
+/// Where the output of a run stands.
+enum State<'a> {
+    /// Nothing is written yet.
+    Before(Box<dyn Write + 'a>),
+    /// A table is being written.
+    Table(Box<dyn Renderer + 'a>),
+    /// A document took the place of the table, or nothing can be written any more.
+    Over,
+}
+
 /// The sink in front of a renderer: counts rows and torn cells, and stops at the limit.
 struct Output<'a> {
-    renderer: Box<dyn Renderer + 'a>,
+    state: State<'a>,
+    format: Format,
+    colours: Colours,
     table: Table<'a>,
     limit: Option<u64>,
-    /// Whether the header is written.
-    began: bool,
     /// Rows written.
     rows: u64,
     /// Whether a row was refused because of the limit.
@@ -130,23 +140,41 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(renderer: Box<dyn Renderer + 'a>, table: Table<'a>, limit: Option<u64>) -> Self {
+    fn new(
+        out: Box<dyn Write + 'a>,
+        format: Format,
+        colours: Colours,
+        table: Table<'a>,
+        limit: Option<u64>,
+    ) -> Self {
         let torn = vec![None; table.columns.len()];
-        Self { renderer, table, limit, began: false, rows: 0, limited: false, torn }
+        Self { state: State::Before(out), format, colours, table, limit, rows: 0, limited: false, torn }
     }
 
-    fn begin(&mut self) -> io::Result<()> {
-        if !self.began {
-            self.began = true;
-            self.renderer.begin(&self.table)?;
+    fn began(&self) -> bool {
+        !matches!(self.state, State::Before(_))
+    }
+
+    /// The renderer, which writes the table's header when it is first asked for; `None` after a document.
+    fn renderer(&mut self) -> io::Result<Option<&mut Box<dyn Renderer + 'a>>> {
+        if let State::Before(_) = self.state
+            && let State::Before(out) = std::mem::replace(&mut self.state, State::Over)
+        {
+            let mut renderer = self.format.renderer(out, self.colours);
+            renderer.begin(&self.table)?;
+            self.state = State::Table(renderer);
         }
-        Ok(())
+        Ok(match &mut self.state {
+            State::Table(renderer) => Some(renderer),
+            _ => None,
+        })
     }
 
     /// Writes what is left and closes the renderer; returns true, for something was written.
     fn end(mut self, notes: &[Note], complete: bool) -> io::Result<bool> {
-        self.begin()?;
-        self.renderer.end(notes, complete)?;
+        if let Some(renderer) = self.renderer()? {
+            renderer.end(notes, complete)?;
+        }
         Ok(true)
     }
 
@@ -169,8 +197,10 @@ impl Sink for Output<'_> {
             self.limited = true;
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.begin()?;
-        self.renderer.row(depth, values)?;
+        let Some(renderer) = self.renderer()? else {
+            return Err(io::Error::other("a row after a document"));
+        };
+        renderer.row(depth, values)?;
         self.rows = self.rows.saturating_add(1);
         for (torn, value) in self.torn.iter_mut().zip(values) {
             if let Some(reason) = loss(value) {
@@ -181,6 +211,15 @@ impl Sink for Output<'_> {
             }
         }
         Ok(())
+    }
+
+    fn document(&mut self, text: &str) -> io::Result<()> {
+        let State::Before(mut out) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(io::Error::other("a document after something else"));
+        };
+        out.write_all(text.as_bytes())?;
+        out.write_all(b"\n")?;
+        out.flush()
     }
 }
 

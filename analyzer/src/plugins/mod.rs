@@ -17,6 +17,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::dump::Dump,
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
+    &core::parse_pdb::ParsePdb,
     &core::profile::Profile,
     // Any image.
     &core::imagecopy::Imagecopy,

@@ -100,30 +100,39 @@ pub struct ConvertReport {
 }
 
 impl ConvertReport {
-    /// What the reader of the profile must know, one sentence each; empty for a file that was read whole.
+    /// What the file describes and the profile lacks, because it could not be read; one sentence each.
     #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
-        let mut remarks = self.warnings.clone();
-        if self.no_types {
-            remarks.push("the file defines no types: it is stripped of private symbols".to_owned());
-        }
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses = self.warnings.clone();
         for (leaf, count) in &self.unknown_leaves {
-            remarks.push(format!("{count} type records of unknown kind {leaf:#06x} are left out"));
+            losses.push(format!("{count} type records of unknown kind {leaf:#06x} are left out"));
         }
-        for (count, what) in [
-            (self.damaged_records, "type records or members are damaged and left out"),
-            (self.removed, "public symbols are left out: their code was removed after linking"),
-            (self.without_section, "public symbols are left out: they are absolute values, in no section"),
-        ] {
-            if count > 0 {
-                remarks.push(format!("{count} {what}"));
-            }
+        if self.damaged_records > 0 {
+            losses.push(format!("{} type records or members are damaged and left out", self.damaged_records));
         }
         for (cut, what) in
             [(self.arguments_cut, "arguments of functions"), (self.hoisting_cut, "base classes")]
         {
             if cut {
-                remarks.push(format!("{what} are left out in part: there are more than in any real file"));
+                losses.push(format!("{what} are left out in part: there are more than in any real file"));
+            }
+        }
+        losses
+    }
+
+    /// What else is good to know: things the file itself does not hold.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.no_types {
+            remarks.push("the file defines no types: it is stripped of private symbols".to_owned());
+        }
+        for (count, what) in [
+            (self.removed, "their code was removed after linking"),
+            (self.without_section, "they are absolute values, in no section"),
+        ] {
+            if count > 0 {
+                remarks.push(format!("{count} public symbols are left out: {what}"));
             }
         }
         remarks

@@ -4,7 +4,6 @@
 //! ends with a report of what the profile holds and lacks. A profile no command could work with is not written.
 //! Truth: the kernel's own BTF, and `readelf` on its `vmlinux`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use profile::Document;
@@ -13,6 +12,7 @@ use profile_gen::{FitnessReport, LinuxOptions, convert_linux};
 
 use crate::error::ErrorKind;
 use crate::plugin::prelude::*;
+use crate::profile_file::{self, Report};
 
 /// The command.
 pub struct ConvertProfile;
@@ -49,25 +49,14 @@ fn build_id(text: &str) -> Result<BuildId, String> {
     BuildId::from_hex(text).ok_or_else(|| format!("not a build-id (16 to 64 hex digits): {text}"))
 }
 
-row! {
-    pub struct Row {
-        /// What the row is about: `types`, `missing`, `written` and so on.
-        item: &'static str,
-        /// How many, where it is a number.
-        count: Option<u64>,
-        /// Which, and for whom it matters.
-        comment: String,
-    }
-}
-
 impl Plugin for ConvertProfile {
     const NAME: &'static str = "convert_profile";
     const SUMMARY: &'static str = "Make a profile from the symbols of a Linux kernel";
     const ACTIVE: Active = Active::Always;
     type Args = Args;
-    type Row = Row;
+    type Row = Report;
 
-    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Report>) -> Result<(), Error> {
         let options = LinuxOptions {
             system_map: args.system_map.clone(),
             config: args.config.clone(),
@@ -91,18 +80,12 @@ impl Plugin for ConvertProfile {
                 "the rows named `missing` say what the source lacks; use the kernel's vmlinux or BTF",
             ));
         }
-        if let Some(mut file) = file {
-            let compressed = file.path().extension().is_some_and(|extension| extension == "gz");
-            let json = document.to_canonical_json().into_bytes();
-            let bytes = if compressed { profile::gzip(&json) } else { json };
-            file.write_all(&bytes).map_err(Error::output)?;
-            let path = file.path().display().to_string();
-            file.commit()?;
-            rows.push(row("written", None, path));
+        if let Some(file) = file {
+            rows.push(Report::written(&profile_file::write(file, &document.to_canonical_json())?));
         }
         if let Some(directory) = &args.repository {
             for path in store(session, directory, document)? {
-                rows.push(row("written", None, path.display().to_string()));
+                rows.push(Report::written(&path));
             }
         }
         // Shown only when everything is written: a reader who has seen enough rows must not stop the work.
@@ -110,28 +93,24 @@ impl Plugin for ConvertProfile {
     }
 }
 
-fn row(item: &'static str, count: Option<usize>, comment: impl Into<String>) -> Row {
-    Row { item, count: count.map(|count| count as u64), comment: comment.into() }
-}
-
 /// The fitness report.
-fn describe(document: &Document, report: &FitnessReport) -> Vec<Row> {
+fn describe(document: &Document, report: &FitnessReport) -> Vec<Report> {
     let mut rows = Vec::new();
     for (item, key) in [("release", "Release"), ("build-id", "BuildID"), ("banner", "Banner")] {
         if let Some(text) = metadata(document, key) {
-            rows.push(row(item, None, text));
+            rows.push(Report::text(item, text));
         }
     }
-    rows.push(row("content", None, format!("sha256 {}", document.content_hash())));
-    rows.push(row("types", Some(report.types), "structs and unions"));
-    rows.push(row("enums", Some(report.enums), "enumerations"));
-    rows.push(row("symbols", Some(report.symbols), "symbols with addresses"));
+    rows.push(Report::text("content", format!("sha256 {}", document.content_hash())));
+    rows.push(Report::count("types", report.types, "structs and unions"));
+    rows.push(Report::count("enums", report.enums, "enumerations"));
+    rows.push(Report::count("symbols", report.symbols, "symbols with addresses"));
     let ambiguous = "names of several layouts; the rarer ones are called name@1, name@2, ...";
-    rows.push(row("ambiguous", Some(report.ambiguous_names), ambiguous));
+    rows.push(Report::count("ambiguous", report.ambiguous_names, ambiguous));
     for missing in &report.missing {
         let commands = missing.plugins.join(", ");
         let comment = format!("{} lacks {}; needed by {commands}", missing.need, missing.items.join(", "));
-        rows.push(row("missing", Some(missing.items.len()), comment));
+        rows.push(Report::count("missing", missing.items.len(), comment));
     }
     rows
 }

@@ -9,4 +9,5 @@ pub mod info;
 pub mod inspect_vaddr;
 pub mod load_as;
 pub mod make_symlink;
+pub mod parse_pdb;
 pub mod profile;

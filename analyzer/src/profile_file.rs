@@ -1,0 +1,51 @@
+//! Profiles that commands make: the rows that report on them, and the files they go to.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::output::OutputFile;
+use crate::row;
+
+row! {
+    pub struct Report {
+        /// What the row is about: `types`, `missing`, `written` and so on.
+        item: &'static str,
+        /// How many, where it is a number.
+        count: Option<u64>,
+        /// Which, and for whom it matters.
+        comment: String,
+    }
+}
+
+impl Report {
+    /// A row with a number.
+    #[must_use]
+    pub fn count(item: &'static str, count: usize, comment: impl Into<String>) -> Self {
+        Self { item, count: Some(count as u64), comment: comment.into() }
+    }
+
+    /// A row without one.
+    #[must_use]
+    pub fn text(item: &'static str, comment: impl Into<String>) -> Self {
+        Self { item, count: None, comment: comment.into() }
+    }
+
+    /// A file that was written.
+    #[must_use]
+    pub fn written(path: &std::path::Path) -> Self {
+        Self::text("written", path.display().to_string())
+    }
+}
+
+/// Writes a document's text, gzip-compressed if the file's name ends in `.gz`, and puts the file in its place.
+pub fn write(mut file: OutputFile, json: &str) -> Result<PathBuf, Error> {
+    let path = file.path().to_owned();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        file.write_all(&profile::gzip(json.as_bytes())).map_err(Error::output)?;
+    } else {
+        file.write_all(json.as_bytes()).map_err(Error::output)?;
+    }
+    file.commit()?;
+    Ok(path)
+}
