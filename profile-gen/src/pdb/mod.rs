@@ -3,17 +3,7 @@
 //! `pdb2` reads the container (MSF 7.00), the DBI header and symbol records; type records are read by [`records`], section
 //! headers and OMAP tables by [`address`]. A file may be an attack: sizes are checked against its length, the work is proportional to
 //! it, and panics of the library end as errors.
-//!
-//! Deliberate differences from the files the original wrote:
-//! - classes, base classes, pointers to every primitive and all function arguments are there;
-//! - arrays of arrays, enums and pointers have the right `count`; nested types are no members;
-//! - equally named types are kept apart instead of merged;
-//! - values of enums have the sign of their integer, whose size is the real one; an enum in a bit-field is an
-//!   `Enumeration` of a `BitField`, not the reverse;
-//! - `char` is `char`, `float *` a pointer to `float`, an 80-bit float 10 bytes;
-//! - removed code (OMAP) and symbols outside every section are left out and counted;
-//! - on x64 names keep their leading `_`; symbols that share a name are numbered across code and data;
-//! - `arch` is the machine of the DBI stream.
+//! `docs/pdb-differences.md` lists where the profile deliberately differs from what the original wrote.
 
 mod address;
 mod names;

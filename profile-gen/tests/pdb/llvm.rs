@@ -1,55 +1,14 @@
-//! PDB conversion against `llvm-pdbutil`, against the original's output, and against damaged files.
-//!
-//! Reads `pdb/` and `rekall-golden/` below `REKAL_TEST_DATA`, or below the data folder beside the checkout; without
-//! them, or without `llvm-pdbutil`, the tests say so and pass.
+//! Every struct size, member offset, bit-field, enum value and public symbol against `llvm-pdbutil`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests fail by panicking"
-)]
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use profile::{DataModel, Document, Type};
-use profile_gen::pdb::{ConvertedPdb, PdbOptions, convert_pdb};
+use profile_gen::pdb::ConvertedPdb;
 
-fn data(folder: &str) -> PathBuf {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join("data");
-    std::env::var_os("REKAL_TEST_DATA").map_or_else(beside, PathBuf::from).join(folder)
-}
-
-fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
-}
-
-/// All PDBs of the test data that are meant to be read; empty, with a message, where they are absent.
-fn samples() -> Vec<PathBuf> {
-    let folders = [data("pdb"), data("rekall-golden").join("inputs")];
-    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut files: Vec<PathBuf> = files
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pdb"))
-        .filter(|path| path.file_name().is_some_and(|name| name != "fuzzed.pdb"))
-        .collect();
-    if files.is_empty() {
-        skipped("no PDBs in the test data");
-    }
-    files.sort();
-    files
-}
-
-fn converted(path: &Path) -> ConvertedPdb {
-    let bytes = fs::read(path).expect("test data is readable");
-    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let options = PdbOptions { file_name, ..PdbOptions::default() };
-    convert_pdb(&bytes, &options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::{bits, converted, samples, skipped};
 
 /// Output of `llvm-pdbutil dump`; `None`, with a message, where the tool is absent.
 fn llvm(option: &str, path: &Path) -> Option<String> {
@@ -166,15 +125,6 @@ fn our_size(document: &Document, ty: &Type) -> Option<u64> {
             our_size(document, target.as_deref()?)
         }
         Type::Other { args, .. } => args.get("length")?.as_u64().map(|length| length * 2),
-    }
-}
-
-/// First bit and one past the last, where the type is a bit-field.
-fn bits(ty: &Type) -> Option<(u32, u32)> {
-    match ty {
-        Type::BitField { start, end, .. } => Some((*start, *end)),
-        Type::Enumeration { target: Some(target), .. } => bits(target),
-        _ => None,
     }
 }
 
@@ -448,172 +398,4 @@ fn nothing_in_the_samples_is_unknown_or_damaged() {
         assert!(report.warnings.is_empty(), "{}: {report:?}", path.display());
         assert!(!report.arguments_cut && !report.hoisting_cut, "{}: {report:?}", path.display());
     }
-}
-
-/// Whether our type is the original's, apart from its listed defects.
-fn agrees(ours: &Type, theirs: &Type) -> bool {
-    match (ours, theirs) {
-        (Type::Named(ours), Type::Named(theirs)) => {
-            ours == theirs
-                || (ours == "char" && theirs == "unsigned char")
-                // Other names of the same integers, which the original used behind pointers.
-                || (ours == "long" && theirs == "int")
-                || (ours == "unsigned long" && theirs == "unsigned int")
-                || ours.split('@').next() == Some(theirs)
-        }
-        // The original's pointers to `float` and `double` point to nothing.
-        (Type::Pointer(ours), Type::Pointer(theirs)) => {
-            let float = matches!(&**ours, Type::Named(name) if name == "float" || name == "double");
-            agrees(ours, theirs) || (float && **theirs == Type::Void)
-        }
-        // Counts of arrays of pointers were wrong on x86; arrays of arrays and enums had sizes.
-        (Type::Array { target: ours, count, .. }, Type::Array { target: theirs, count: known, .. }) => {
-            let pointers = matches!(**ours, Type::Pointer(_));
-            agrees(ours, theirs) && (known.is_none() || pointers || count == known)
-        }
-        (Type::BitField { start, end, target }, Type::BitField { start: s, end: e, target: t }) => {
-            (start, end) == (s, e)
-                && target.as_ref().zip(t.as_ref()).is_some_and(|(ours, theirs)| agrees(ours, theirs))
-        }
-        // Enums in bit-fields were written inside out.
-        (Type::Enumeration { name, .. }, Type::BitField { start, end, target: Some(theirs) }) => {
-            bits(ours) == Some((*start, *end))
-                && matches!(&**theirs, Type::Enumeration { name: known, .. } if known == name)
-        }
-        // The integer behind every enum was `long`.
-        (Type::Enumeration { name, .. }, Type::Enumeration { name: known, .. }) => name == known,
-        // Function arguments were lost.
-        (Type::Function(ours), Type::Function(theirs)) => ours.len() >= theirs.len(),
-        _ => ours == theirs,
-    }
-}
-
-#[test]
-fn the_original_agrees_except_for_its_defects() {
-    let golden = data("rekall-golden");
-    if !golden.is_dir() {
-        return skipped("no files of the original");
-    }
-    for name in ["types_x64", "types_x86"] {
-        let document = converted(&golden.join("inputs").join(format!("{name}.pdb"))).document;
-        let text = fs::read_to_string(golden.join("outputs").join(format!("{name}.160.json")));
-        let theirs = profile::Profile::parse_text(text.expect("test data is readable")).expect("a profile");
-        let theirs = theirs.to_document().expect("a document");
-        for (ours, theirs) in
-            [(&document.constants, &theirs.constants), (&document.functions, &theirs.functions)]
-        {
-            let stripped = |name: &str| name.strip_prefix('_').unwrap_or(name).to_owned();
-            let ours: BTreeSet<_> = ours.iter().map(|(name, at)| (stripped(name), *at)).collect();
-            let theirs: BTreeSet<_> = theirs.iter().map(|(name, at)| (stripped(name), *at)).collect();
-            assert_eq!(ours, theirs, "{name}");
-        }
-        for key in ["GUID_AGE", "PDBFile", "Timestamp", "Type", "Version"] {
-            assert_eq!(document.metadata.get(key), theirs.metadata.get(key), "{name}: {key}");
-        }
-        assert_eq!(
-            document.enums.keys().collect::<Vec<_>>(),
-            theirs.enums.keys().collect::<Vec<_>>(),
-            "{name}"
-        );
-        for (enumeration, table) in &theirs.enums {
-            for (label, value) in &table.values {
-                let ours = document.enums[enumeration].values[label];
-                assert_eq!(ours & 0xffff_ffff, value & 0xffff_ffff, "{name}: {enumeration} {label}");
-            }
-        }
-        assert_eq!(document.enums["color"].values["NEG"], -3, "{name}");
-        for (structure, definition) in &theirs.structs {
-            // Different types of that name were merged into one.
-            if structure.contains("<unnamed-tag>") {
-                continue;
-            }
-            let ours = &document.structs[structure];
-            assert_eq!(ours.size, definition.size, "{name}: {structure}");
-            for (member, field) in definition.fields.iter().filter(|(member, _)| !member.is_empty()) {
-                let our = &ours.fields[member];
-                assert_eq!(our.offset, field.offset, "{name}: {structure}.{member}");
-                assert!(
-                    agrees(&our.ty, &field.ty),
-                    "{name}: {structure}.{member}: {:?} {:?}",
-                    our.ty,
-                    field.ty
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn equally_named_types_are_told_apart() {
-    let golden = data("rekall-golden").join("inputs");
-    if !golden.is_dir() {
-        return skipped("no files of the original");
-    }
-    let document = converted(&golden.join("types_x64.pdb")).document;
-    let nested = &document.structs["nested"].fields;
-    let Type::Named(pte) = &nested["pte"].ty else { panic!("pte is {:?}", nested["pte"].ty) };
-    let members: Vec<&str> = document.structs[pte].fields.keys().map(String::as_str).collect();
-    assert_eq!(members, ["high", "low", "mid", "raw"]);
-    assert!(document.structs.contains_key("nested::<unnamed-tag>@1"));
-    let arrays = &document.structs["arrays"].fields;
-    assert_eq!(arrays["matrix"].ty, Type::array(3, Type::array(4, Type::named("long"))));
-    assert_eq!(arrays["ptrs"].ty, Type::array(6, Type::pointer(Type::named("list_node"))));
-}
-
-#[test]
-fn damaged_files_end_as_errors_or_reports() {
-    let fuzzed = data("pdb").join("fuzzed.pdb");
-    let Ok(bytes) = fs::read(&fuzzed) else { return skipped("no damaged PDB in the test data") };
-    let _ = convert_pdb(&bytes, &PdbOptions::default());
-    let small = fs::read(data("rekall-golden").join("inputs/types_x64.pdb")).expect("test data is readable");
-    // A fixed sequence, so a failure can be repeated (xorshift).
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % below as u64).expect("below a usize")
-    };
-    let (mut good, mut bad) = (0, 0);
-    for _ in 0..10_000 {
-        let mut copy = small.clone();
-        if random(10) == 0 {
-            copy.truncate(random(small.len()));
-        }
-        for _ in 0..=random(8) {
-            let at = random(copy.len().max(1));
-            // Half of the damage goes where numbers of pages and streams are.
-            let at = if random(2) == 0 { at % 0x1000 } else { at };
-            if let Some(byte) = copy.get_mut(at) {
-                *byte = u8::try_from(random(256)).expect("a byte");
-            }
-        }
-        match convert_pdb(&copy, &PdbOptions::default()) {
-            Ok(_) => good += 1,
-            Err(error) => {
-                assert!(!error.to_string().is_empty());
-                bad += 1;
-            }
-        }
-    }
-    assert!(good > 1000 && bad > 500, "{good} read, {bad} refused");
-}
-
-#[test]
-fn files_of_other_kinds_are_named() {
-    for (bytes, what) in [
-        (&b"MSCF...."[..], "cabinet"),
-        (b"MZ......", "executable"),
-        (b"BSJB....", "portable"),
-        (b"Microsoft C/C++ program database 2.00\r\n\x1aJG", "2.00"),
-        (b"", "empty"),
-        (b"<html>", "something else"),
-    ] {
-        let error = convert_pdb(bytes, &PdbOptions::default()).expect_err(what);
-        assert!(error.to_string().contains(what), "{error}");
-    }
-    let mut header = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0".to_vec();
-    header.extend([0, 16, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
-    let error = convert_pdb(&header, &PdbOptions::default()).expect_err("truncated");
-    assert!(error.to_string().contains("truncated"), "{error}");
 }
