@@ -11,14 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use profile::names::ProfileName;
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use transport::{Url, Validators, atomic};
 
+use crate::LAYOUT;
 use crate::config::Limits;
 use crate::directory::read_file;
-use crate::http::Validators;
 use crate::source::sha256_hex;
-use crate::{LAYOUT, atomic};
 
 /// Largest record file in bytes.
 const MAX_RECORD: usize = 16 << 10;

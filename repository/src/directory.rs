@@ -9,12 +9,13 @@ use std::time::UNIX_EPOCH;
 use profile::names::ProfileName;
 use profile::{Document, Profile};
 use rayon::prelude::*;
+use transport::atomic;
 
+use crate::LAYOUT;
 use crate::config::Limits;
 use crate::inventory::{self, Inventory, InventoryEntry};
 use crate::source::{self, Found, Source};
 use crate::trace::{Answer, Trace};
-use crate::{LAYOUT, atomic};
 
 /// Deepest directory below the tree that is looked into.
 const MAX_DEPTH: usize = 16;

@@ -80,7 +80,7 @@ fn wanted(evidence: &LinuxEvidence) -> String {
     let LinuxEvidence { build_id, banner, release } = evidence;
     let id = build_id.as_ref().map(|id| format!("build-id {id}"));
     let release = release.as_deref().or_else(|| banner.as_deref().and_then(release_of_banner));
-    let release = release.map(|release| format!("release {}", crate::trace::plain(release)));
+    let release = release.map(|release| format!("release {}", transport::plain(release)));
     let parts: Vec<String> = id.into_iter().chain(release).collect();
     if parts.is_empty() { "neither build-id nor release is known".to_owned() } else { parts.join(", ") }
 }
@@ -148,7 +148,7 @@ impl<'a> Matcher<'a> {
     fn search(&self, source: &dyn Source, trace: &mut Trace) -> Vec<Candidate> {
         let asked = self
             .release
-            .map_or("inventory".to_owned(), |release| format!("release {}", crate::trace::plain(release)));
+            .map_or("inventory".to_owned(), |release| format!("release {}", transport::plain(release)));
         let inventory = match source.inventory() {
             Ok(inventory) => inventory,
             Err(answer) => {

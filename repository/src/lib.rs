@@ -7,7 +7,7 @@
 //! ```text
 //! name ──► SearchPath ──► directory.rs   files below a root
 //!              │     ├──► archive.rs     members of a zip
-//!              │     └──► remote.rs      http.rs (one request) + cache.rs (what was fetched before)
+//!              │     └──► remote.rs      transport (one request) + cache.rs (what was fetched before)
 //!              └── find.rs: names that fit the evidence of an image, from inventory.rs
 //! ```
 //!
@@ -15,16 +15,13 @@
 //! `<root>/v1.0/inventory.gz`. Repositories may be hostile: names are checked before they touch a path, sizes are
 //! bounded, and nothing in a profile is ever evaluated.
 //!
-//! Calls block. HTTP runs on a private current-thread runtime that is started when a URL is first asked, so do not
-//! call this crate from inside an async task; use a blocking thread.
+//! Calls block; from an async task, call from a blocking thread.
 
 mod archive;
-mod atomic;
 mod cache;
 mod config;
 mod directory;
 mod find;
-mod http;
 mod inventory;
 mod remote;
 mod search_path;

@@ -12,15 +12,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use profile::Profile;
 use profile::names::ProfileName;
-use reqwest::Url;
+use transport::{Client, HttpError, Request, Url, Validators, plain, shown};
 
 use crate::LAYOUT;
 use crate::cache::{Cache, Cached, Form, Record};
 use crate::config::{Config, Limits};
-use crate::http::{Client, HttpError, Reply, Validators};
 use crate::inventory::{self, Inventory, InventoryEntry, InventoryError};
 use crate::source::{self, Found, Source};
-use crate::trace::{Answer, Trace, plain};
+use crate::trace::{Answer, Trace};
 
 /// Called with the URL before each network request.
 pub(crate) type Listener = Box<dyn Fn(&str) + Send + Sync>;
@@ -135,28 +134,43 @@ impl Remote {
         let base = self.base.as_ref().map_err(Answer::refused)?;
         let client = self
             .client
-            .get_or_init(|| Client::new(base, &self.limits).map_err(|error| error.to_string()))
+            .get_or_init(|| Client::new(base, self.options()).map_err(|error| error.to_string()))
             .as_ref()
             .map_err(Answer::unreachable)?;
         let mut failure = Answer::NotFound;
         for form in [Form::Gzip, Form::Plain] {
             let url = address(base, name, form).ok_or_else(|| Answer::refused("not a URL with a path"))?;
-            if let Some(listener) = self.shared.on_network.get() {
-                listener(&shown(&url));
-            }
             let earlier = cached.filter(|record| record.form == form).map(|record| &record.validators);
-            match client.get(&url, earlier) {
-                Ok(Reply::NotModified) => return Ok(Fetched::NotModified),
-                Ok(Reply::Body { bytes, validators }) => {
-                    return Ok(Fetched::Body { bytes, form, validators });
-                }
-                Ok(Reply::Status(404 | 410)) => {}
-                Ok(Reply::Status(status)) => failure = Answer::refused(format!("HTTP status {status}")),
-                Err(HttpError::Unreachable(reason)) => return Err(Answer::unreachable(reason)),
+            let request = Request { earlier, ..Request::new(&url, self.limits.max_body as u64) };
+            let mut bytes = Vec::new();
+            match client.get(&request, &mut bytes) {
+                Ok(head) => match head.status {
+                    304 if earlier.is_some() => return Ok(Fetched::NotModified),
+                    200 => return Ok(Fetched::Body { bytes, form, validators: head.validators }),
+                    404 | 410 => {}
+                    status => failure = Answer::refused(format!("HTTP status {status}")),
+                },
                 Err(error @ HttpError::TooLarge(_)) => return Err(Answer::damaged(error)),
+                Err(error) => return Err(Answer::unreachable(error)),
             }
         }
         Err(failure)
+    }
+
+    fn options(&self) -> transport::Options {
+        let (limits, shared) = (self.limits, Arc::clone(&self.shared));
+        transport::Options {
+            connect_timeout: limits.connect_timeout,
+            read_timeout: limits.read_timeout,
+            total_timeout: limits.total_timeout,
+            max_redirects: limits.max_redirects,
+            announce: Some(Arc::new(move |url| {
+                if let Some(listener) = shared.on_network.get() {
+                    listener(&shown(url));
+                }
+            })),
+            ..transport::Options::default()
+        }
     }
 
     /// Fetches a listed document whose cached copy is absent or not current.
@@ -280,16 +294,6 @@ fn address(base: &Url, name: &ProfileName, form: Form) -> Option<Url> {
     let file = format!("{name}{extension}");
     url.path_segments_mut().ok()?.pop_if_empty().push(LAYOUT).extend(file.split('/'));
     Some(url)
-}
-
-/// A URL as it may be shown and logged: without credentials and query.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Fails only for URLs without a host, which hold no credentials.
-    let _ = url.set_username("").and_then(|()| url.set_password(None));
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 #[cfg(test)]

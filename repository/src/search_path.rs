@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use profile::names::{NameError, ProfileName};
 use profile::{Document, Kind, Profile};
+use transport::plain;
 
 use crate::LAYOUT;
 use crate::archive::Archive;
@@ -14,7 +15,7 @@ use crate::config::{Config, Limits};
 use crate::directory::{self, Directory, StoreError};
 use crate::remote::{Remote, Shared};
 use crate::source::{self, Found, Source};
-use crate::trace::{Answer, Asked, Trace, plain};
+use crate::trace::{Answer, Asked, Trace};
 
 /// Most entries of a search path.
 const MAX_ENTRIES: usize = 64;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use transport::plain;
+
 /// What one repository said when asked for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -74,13 +76,4 @@ impl Trace {
     pub(crate) fn add(&mut self, entry: &str, name: impl fmt::Display, answer: Answer) {
         self.0.push(Asked { entry: entry.to_owned(), name: name.to_string(), answer });
     }
-}
-
-/// Text from a repository made safe to show: control characters escaped, at most 300 characters.
-pub(crate) fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars().take(300) {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }

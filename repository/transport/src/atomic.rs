@@ -8,7 +8,7 @@ use std::path::Path;
 const TEMPORARY: &str = ".rekal-";
 
 /// Replaces `path` by `bytes` in one step. Missing directories are created.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     stage(path, bytes)?.persist(path)?;
     Ok(())
 }
@@ -32,7 +32,7 @@ fn stage(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
 }
 
 /// Holds the writers' lock of a directory until dropped.
-pub(crate) fn lock(directory: &Path) -> io::Result<File> {
+pub fn lock(directory: &Path) -> io::Result<File> {
     let hold = |file: File| file.lock().map(|()| file);
     // Where directories cannot be opened or locked (Windows, some network file systems), a file stands in for it; it
     // must stay, because removing it would race with the next writer.
