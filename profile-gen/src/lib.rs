@@ -14,6 +14,7 @@ mod fitness;
 mod linux;
 mod needs;
 pub mod pdb;
+pub mod symbol_server;
 pub mod symbols;
 #[cfg(test)]
 mod testkit;

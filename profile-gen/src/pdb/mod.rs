@@ -6,6 +6,7 @@
 //! `docs/pdb-differences.md` lists where the profile deliberately differs from what the original wrote.
 
 mod address;
+mod identity;
 mod names;
 mod records;
 mod types;
@@ -19,6 +20,7 @@ use profile::Document;
 use serde::{Deserialize, Serialize};
 
 use address::{AddressMap, Place};
+pub use identity::{PdbIdentity, guid_text, identify};
 use records::Records;
 
 const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
@@ -250,10 +252,7 @@ impl Information {
         let short = || PdbError::Damaged("its information stream is too short".to_owned());
         let stream = pdb.raw_stream(StreamIndex(INFORMATION))?.ok_or_else(short)?;
         let bytes = stream.as_slice().get(..28).ok_or_else(short)?;
-        // The first three fields of a GUID are numbers, the rest bytes.
-        let halves = word(bytes, 16);
-        let mut guid = format!("{:08X}{:04X}{:04X}", word(bytes, 12), halves & 0xffff, halves >> 16);
-        guid.extend(bytes.iter().skip(20).map(|byte| format!("{byte:02X}")));
+        let guid = guid_text(bytes.last_chunk().ok_or_else(short)?);
         Ok(Self { version: word(bytes, 0), signature: word(bytes, 4), age: word(bytes, 8), guid })
     }
 }

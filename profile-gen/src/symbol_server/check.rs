@@ -1,0 +1,107 @@
+//! Whether what a store gave is what was asked for.
+
+use object_file::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile};
+use object_file::{LittleEndian, pe};
+
+use super::answer::Answer;
+use super::cabinet;
+use super::id::{ExecutableId, PdbId};
+use crate::pdb::{self, PdbIdentity};
+
+/// The file that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Wanted {
+    Pdb(PdbId),
+    Executable(ExecutableId),
+}
+
+impl Wanted {
+    /// Name of the file, checked.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Pdb(id) => id.name(),
+            Self::Executable(id) => id.name(),
+        }
+    }
+
+    /// Name of its directory below that of the name.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::Pdb(id) => id.guid_age(),
+            Self::Executable(id) => id.key(),
+        }
+    }
+
+    /// Name of the compressed form: `_` for the last character.
+    pub(super) fn compressed_name(&self) -> String {
+        let mut name = self.name().to_owned();
+        name.pop();
+        name.push('_');
+        name
+    }
+
+    /// Expands a cabinet and checks the identity of the file; what to say of the store where it is another one.
+    pub(super) fn accept(&self, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, Answer> {
+        let bytes = if cabinet::is_cabinet(&bytes) {
+            cabinet::expand(&bytes, self.name(), limit).map_err(|error| Answer::Wrong(error.to_string()))?
+        } else {
+            bytes
+        };
+        if is_markup(&bytes) {
+            return Err(Answer::WebPage);
+        }
+        match self {
+            Self::Pdb(id) => check_pdb(&bytes, id),
+            Self::Executable(id) => check_executable(&bytes, id),
+        }
+        .map_err(Answer::Wrong)?;
+        Ok(bytes)
+    }
+}
+
+/// Only the GUID must be that asked for: linkers raise the age of a PDB that they rewrite, its DBI stream has another
+/// count than its information stream, and executables keep that of their own link.
+fn check_pdb(bytes: &[u8], id: &PdbId) -> Result<(), String> {
+    let PdbIdentity { guid, .. } = pdb::identify(bytes).map_err(|error| error.to_string())?;
+    if guid == id.guid() { Ok(()) } else { Err(format!("the PDB of another build, GUID {guid}")) }
+}
+
+fn check_executable(bytes: &[u8], id: &ExecutableId) -> Result<(), String> {
+    let (time_stamp, image_size) = match optional_header_magic(bytes) {
+        Some(pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC) => headers::<pe::ImageNtHeaders64>(bytes),
+        _ => headers::<pe::ImageNtHeaders32>(bytes),
+    }
+    .ok_or("not an executable")?;
+    if (time_stamp, image_size) == (id.time_stamp(), id.image_size()) {
+        Ok(())
+    } else {
+        Err(format!("an executable of another build, time stamp and size {time_stamp:08X}{image_size:x}"))
+    }
+}
+
+fn optional_header_magic(bytes: &[u8]) -> Option<u16> {
+    object_file::read::pe::optional_header_magic(bytes).ok()
+}
+
+fn headers<Pe: ImageNtHeaders>(bytes: &[u8]) -> Option<(u32, u32)> {
+    let file = PeFile::<Pe>::parse(bytes).ok()?;
+    let headers = file.nt_headers();
+    let time_stamp = headers.file_header().time_date_stamp.get(LittleEndian);
+    Some((time_stamp, headers.optional_header().size_of_image()))
+}
+
+/// Whether a text starts as HTML or XML does.
+fn is_markup(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    matches!(text, [b'<', b'!' | b'?' | b'a'..=b'z' | b'A'..=b'Z', ..])
+}
+
+/// What the debug directory of an executable says about its PDB; `None` where it names none.
+pub(super) fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbId>, String> {
+    use object_file::Object as _;
+    let file = object_file::File::parse(bytes).map_err(|error| error.to_string())?;
+    let Some(record) = file.pdb_info().map_err(|error| error.to_string())? else { return Ok(None) };
+    let path = String::from_utf8_lossy(record.path());
+    let guid = pdb::guid_text(&record.guid());
+    PdbId::new(&path, &format!("{guid}{:X}", record.age())).map(Some).map_err(|error| error.to_string())
+}
