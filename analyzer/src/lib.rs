@@ -13,6 +13,7 @@ pub mod notes;
 pub mod os;
 pub mod output;
 pub mod parse;
+pub mod pe;
 pub mod plugin;
 pub mod plugins;
 pub mod profile_file;

@@ -1,4 +1,6 @@
-//! Parsing of numbers typed by the user.
+//! Parsing of numbers and patterns typed by the user.
+
+use regex::{Regex, RegexBuilder};
 
 /// An address: `0x` and hex digits, or decimal digits.
 pub fn address(text: &str) -> Result<u64, String> {
@@ -7,6 +9,12 @@ pub fn address(text: &str) -> Result<u64, String> {
         None => text.parse(),
     };
     parsed.map_err(|_| format!("not an address (use 0x... or decimal digits): {text}"))
+}
+
+/// A regular expression that looks anywhere in a text, without regard to case. Its size is bounded.
+pub fn regex(text: &str) -> Result<Regex, String> {
+    let regex = RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build();
+    regex.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -70,27 +70,35 @@ pub struct RunSpace {
     name: &'static str,
     base: Arc<dyn AddressSpace>,
     runs: Vec<Run>,
-    /// Whether what no run covers reads as zeros, up to the end.
-    zero_holes: bool,
+    /// What no run covers reads as zeros, up to here.
+    zeros_to: u64,
 }
 
 impl RunSpace {
     /// Builds the space; see [`normalize`] for what happens to disorderly runs.
     #[must_use]
     pub fn new(name: &'static str, base: Arc<dyn AddressSpace>, runs: Vec<Run>, overlap: Overlap) -> Self {
-        Self { name, base, runs: normalize(runs, overlap), zero_holes: false }
+        Self { name, base, runs: normalize(runs, overlap), zeros_to: 0 }
     }
 
     /// Makes holes before the end read as zeros, as in a sparse file.
     #[must_use]
     pub fn with_zero_holes(self) -> Self {
-        Self { zero_holes: true, ..self }
+        let end = self.end();
+        self.with_zeros_to(end)
     }
 
-    /// Number of bytes from `addr` to the next run; 0 at or beyond the end.
+    /// Makes holes before `end` read as zeros, also those behind the last run.
+    #[must_use]
+    pub fn with_zeros_to(self, end: u64) -> Self {
+        Self { zeros_to: end, ..self }
+    }
+
+    /// Number of bytes from `addr` to the next run that read as zeros.
     fn hole(&self, addr: u64) -> u64 {
         let after = self.runs.partition_point(|run| run.start <= addr);
-        self.runs.get(after).map_or(0, |run| run.start.wrapping_sub(addr))
+        let next = self.runs.get(after).map_or(u64::MAX, |run| run.start);
+        self.zeros_to.min(next).saturating_sub(addr)
     }
 
     /// Number of bytes the runs promise beyond `end` of the base.
@@ -122,8 +130,7 @@ impl AddressSpace for RunSpace {
             let found = self.find(at);
             let left = match found {
                 Ok((run, skip)) => run.len.wrapping_sub(skip),
-                Err(_) if self.zero_holes => self.hole(at),
-                Err(_) => 0,
+                Err(_) => self.hole(at),
             };
             let (now, later) = rest.split_at_mut(to_usize(left).min(rest.len()));
             match found {
@@ -155,7 +162,7 @@ impl AddressSpace for RunSpace {
     }
 
     fn end(&self) -> u64 {
-        self.runs.last().map_or(0, Run::end)
+        self.runs.last().map_or(0, Run::end).max(self.zeros_to)
     }
 
     fn bits(&self) -> u8 {
@@ -219,6 +226,9 @@ mod tests {
         assert_eq!(space.read_u32(102), Ok(0x0908));
         assert_eq!(space.read_u32(207), Err(Fault::Truncated { offset: 37 }));
         assert_eq!(space.read_u32(209), Err(Fault::NotInImage { phys: 209 }));
+        let space = space.with_zeros_to(214);
+        assert_eq!((space.read_u32(210), space.end()), (Ok(0), 214));
+        assert_eq!(space.read_u32(211), Err(Fault::NotInImage { phys: 214 }));
     }
 
     proptest! {

@@ -18,7 +18,9 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
     &core::parse_pdb::ParsePdb,
+    &core::peinfo::Peinfo,
     &core::profile::Profile,
+    &core::version_scan::VersionScan,
     // Any image.
     &core::imagecopy::Imagecopy,
     &core::inspect_vaddr::InspectVaddr,

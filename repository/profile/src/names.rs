@@ -121,6 +121,42 @@ impl fmt::Display for BuildId {
     }
 }
 
+/// Identity of a PDB: the GUID and age by which executables and symbol servers name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PdbId {
+    /// The GUID as stored: its first three fields (4, 2 and 2 bytes) are little-endian.
+    pub guid: [u8; 16],
+    /// How often the PDB was rewritten, from 1.
+    pub age: u32,
+}
+
+impl PdbId {
+    /// From the text form, 32 hexadecimal digits of the GUID and 1 to 8 of the age, in either case. Dashes and braces
+    /// of a GUID are passed over. `None` where it is something else.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let digits: String = text.trim().chars().filter(|c| !"-{}".contains(*c)).collect();
+        let (guid, age) = digits.split_at_checked(32)?;
+        if !(1..=8).contains(&age.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let [d3, d2, d1, d0, c1, c0, b1, b0, rest @ ..] = u128::from_str_radix(guid, 16).ok()?.to_be_bytes();
+        let mut stored = [d0, d1, d2, d3, c0, c1, b0, b1, 0, 0, 0, 0, 0, 0, 0, 0];
+        stored.iter_mut().skip(8).zip(rest).for_each(|(to, from)| *to = from);
+        Some(Self { guid: stored, age: u32::from_str_radix(age, 16).ok()? })
+    }
+}
+
+/// 32 upper-case hexadecimal digits of the GUID, then the age in upper-case hexadecimal without leading zeros.
+impl fmt::Display for PdbId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [d0, d1, d2, d3, c0, c1, b0, b1, rest @ ..] = self.guid;
+        let number = [d3, d2, d1, d0, c1, c0, b1, b0];
+        number.iter().chain(&rest).try_for_each(|byte| write!(f, "{byte:02X}"))?;
+        write!(f, "{:X}", self.age)
+    }
+}
+
 /// The kernel release (`uname -r`) in a banner `Linux version <release> (...`.
 #[must_use]
 pub fn release_of_banner(banner: &str) -> Option<&str> {
@@ -151,6 +187,19 @@ mod tests {
         );
         assert_eq!(BuildId::from_hex("3b43"), None);
         assert_eq!(BuildId::from_hex("zz43fad5034874490492495d552c0af6a5fab235"), None);
+    }
+
+    #[test]
+    fn pdb_ids_survive_a_round_trip() {
+        let text = "F8E2A8B5C9B74BF4A6E4A48F180099942";
+        let id = PdbId::from_text(text).unwrap();
+        assert_eq!(&id.guid[..8], [0xb5, 0xa8, 0xe2, 0xf8, 0xb7, 0xc9, 0xf4, 0x4b]);
+        assert_eq!((id.age, id.to_string().as_str()), (2, text));
+        assert_eq!(PdbId::from_text("{f8e2a8b5-c9b7-4bf4-a6e4-a48f18009994}2"), Some(id));
+        for bad in ["", "F8E2A8B5C9B74BF4A6E4A48F18009994", "F8E2A8B5C9B74BF4A6E4A48F18009994123456789", "g"]
+        {
+            assert_eq!(PdbId::from_text(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

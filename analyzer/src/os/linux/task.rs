@@ -181,7 +181,7 @@ impl ProcessFilter {
         let regex = self
             .proc_regex
             .as_ref()
-            .map(|text| regex::RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build())
+            .map(|text| crate::parse::regex(text))
             .transpose()
             .map_err(|error| Error::usage(format!("bad --proc_regex: {error}")))?;
         let mut tasks = match (self.task.as_slice(), self.method.as_slice()) {

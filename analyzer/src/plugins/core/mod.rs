@@ -10,4 +10,6 @@ pub mod inspect_vaddr;
 pub mod load_as;
 pub mod make_symlink;
 pub mod parse_pdb;
+pub mod peinfo;
 pub mod profile;
+pub mod version_scan;
