@@ -1,92 +1,116 @@
-//! Every route, and how a stored document becomes an HTTP answer.
+//! The service and every route of it.
 
-use std::path::Path;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::StatusCode;
 use axum::routing::get;
+use tokio::sync::Semaphore;
 
-use crate::store::{Blob, Form, Miss, Store};
+use crate::answer::{self, Answer};
+use crate::blobs::{Blobs, Disk};
+use crate::config::Config;
+use crate::endpoints::{inventory, lookup, ops, profiles};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::store::Store;
 
-/// Longest time one answer may take to prepare.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait of a request for its turn at the disk.
+const WAIT_FOR_TURN: Duration = Duration::from_secs(1);
 
-/// The server of the repository at `root`.
+/// The address a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// A repository and everything that serves it.
+pub struct Service {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+    /// The directory beside the names, for what is no profile; absent where the root itself holds the names.
+    pub(crate) beside: Option<PathBuf>,
+    turns: Semaphore,
+    draining: AtomicBool,
+}
+
+impl Service {
+    /// Opens the repository at `root` and looks through it. Blocks.
+    pub fn open(root: &Path, config: Config) -> io::Result<Arc<Self>> {
+        let disk = Disk::open(root)?;
+        let beside = disk.beside();
+        Self::over(Box::new(disk), beside, config)
+    }
+
+    fn over(blobs: Box<dyn Blobs>, beside: Option<PathBuf>, config: Config) -> io::Result<Arc<Self>> {
+        let store = Store::open(blobs, &config.limits)?;
+        Ok(Arc::new(Self {
+            store,
+            metrics: Metrics::new(),
+            log: Log::start(),
+            beside,
+            turns: Semaphore::new(config.limits.requests),
+            draining: AtomicBool::new(false),
+            config,
+        }))
+    }
+
+    /// Runs blocking work on a thread of its own, of which there are so many only; the error is the answer to send.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Answer> {
+        let busy =
+            || answer::later(StatusCode::SERVICE_UNAVAILABLE, "too many requests at a time", WAIT_FOR_TURN);
+        let turn = tokio::time::timeout(WAIT_FOR_TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(busy()) };
+        let service = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&service)).await;
+        done.map_err(|_| answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+    }
+
+    /// Whether the server is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Every route. GET implies HEAD; any other method is 405.
 ///
 /// | route | answer |
 /// |---|---|
-/// | `/v1.0/inventory.gz`, `/v1.0/inventory` | what the repository holds now |
 /// | `/v1.0/<name>.gz` | the document, always gzip bytes, whatever `Content-Encoding` a client would like |
-/// | `/v1.0/<name>` | the document as plain JSON |
-/// | `/healthz` | `ok` |
+/// | `/v1.0/<name>` | the document as JSON; `Accept-Encoding` decides how it travels |
+/// | `/v1.0/inventory.gz`, `/v1.0/inventory` | what the repository holds; `?prefix=` a part, `?since=` what changed |
+/// | `/list` | names in pages, for people and scripts |
+/// | `/lookup` | names by what is known of a binary or a kernel |
+/// | `/.well-known/rekal-repository` | what this server can do |
+/// | `/healthz`, `/readyz`, `/metrics` | for operators |
 ///
-/// GET and HEAD; anything else is 405. A name that is unknown, malformed or leads out of the root is 404.
 /// Original clients with a trailing slash in their base URL ask for `//v1.0/...`.
-pub fn app(root: &Path) -> Router {
+pub(crate) fn routes(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/v1.0/{*name}", get(document))
-        .route("//v1.0/{*name}", get(document))
-        .with_state(Arc::new(Store::open(root)))
-}
-
-async fn document(
-    State(store): State<Arc<Store>>,
-    UrlPath(path): UrlPath<String>,
-    request: HeaderMap,
-) -> Response<Body> {
-    let read = tokio::task::spawn_blocking(move || match path.strip_suffix(".gz") {
-        Some(name) => store.get(name, Form::Gzip),
-        None => store.get(&path, Form::Plain),
-    });
-    match tokio::time::timeout(TIME_LIMIT, read).await {
-        Ok(Ok(Ok(blob))) => respond(blob, &request),
-        Ok(Ok(Err(Miss::NotFound))) => text(StatusCode::NOT_FOUND, "no such profile\n"),
-        Ok(Ok(Err(Miss::Damaged(reason)))) => {
-            text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the stored profile is damaged: {reason}\n"))
-        }
-        Ok(Err(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
-        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n"),
-    }
-}
-
-fn respond(blob: Blob, request: &HeaderMap) -> Response<Body> {
-    let etag = format!("\"{}\"", blob.hash);
-    let current = is_current(request, &etag, blob.last_modified);
-    let response = Response::builder()
-        .status(if current { StatusCode::NOT_MODIFIED } else { StatusCode::OK })
-        .header(header::ETAG, etag)
-        .header(header::LAST_MODIFIED, httpdate::fmt_http_date(blob.last_modified))
-        .header(header::CACHE_CONTROL, "no-cache");
-    let response = if current {
-        response.body(Body::empty())
-    } else {
-        response.header(header::CONTENT_TYPE, blob.form.media_type()).body(Body::from(blob.bytes))
-    };
-    response.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))
-}
-
-/// Whether the client's copy is current: `If-None-Match` decides where it is sent, else `If-Modified-Since`
-/// (RFC 9110, 13.2.2).
-fn is_current(request: &HeaderMap, etag: &str, last_modified: SystemTime) -> bool {
-    if request.contains_key(header::IF_NONE_MATCH) {
-        let mut tags = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        return tags.any(|list| {
-            list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-        });
-    }
-    let since = request.get(header::IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
-    let since = since.and_then(|text| httpdate::parse_http_date(text).ok());
-    // The header has whole seconds.
-    since.is_some_and(|since| last_modified < since + Duration::from_secs(1))
-}
-
-fn text(status: StatusCode, body: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_owned()));
-    *response.status_mut() = status;
-    response
+        .route("/v1.0/inventory.gz", get(inventory::gzip))
+        .route("//v1.0/inventory.gz", get(inventory::gzip))
+        .route("/v1.0/inventory", get(inventory::plain))
+        .route("//v1.0/inventory", get(inventory::plain))
+        .route("/v1.0/{*name}", get(profiles::document))
+        .route("//v1.0/{*name}", get(profiles::document))
+        .route("/list", get(inventory::list))
+        .route("/lookup", get(lookup::lookup))
+        .route("/.well-known/rekal-repository", get(ops::capabilities))
+        .route("/healthz", get(ops::health))
+        .route("/readyz", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
+        .fallback(ops::unknown)
+        .with_state(service)
 }

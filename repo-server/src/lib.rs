@@ -1,10 +1,30 @@
-//! A static HTTP server for one profile repository, usable by rekal and by original Rekall clients alike.
+//! A profile repository over HTTP, for rekal and for original Rekall clients.
 //!
-//! [`app`] holds every route, [`store`] turns files into answers, [`serve`] bounds connections and stops cleanly.
+//! ```text
+//! serve.rs    connections, request ids, log, metrics
+//!   app.rs    every route; the `Service` they share
+//!     endpoints/   one file per concern
+//!       store.rs       documents as bodies ready to send (blob.rs, answer.rs), publishing
+//!       catalogue/     what there is: inventory, listings, lookups, kept while it changes
+//!         blobs.rs     the files: a directory, or a bucket
+//! ```
 
+mod answer;
 mod app;
+mod blob;
+mod blobs;
+mod catalogue;
+mod config;
+mod endpoints;
+mod log;
+mod metrics;
+mod names;
 mod serve;
 mod store;
+mod tls;
+mod upkeep;
 
-pub use app::app;
+pub use app::Service;
+pub use config::{Config, ConfigError, Limits};
 pub use serve::serve;
+pub use tls::{TlsError, acceptor};

@@ -1,39 +1,38 @@
-//! The `repo-server` binary: serves a directory of profiles over HTTP.
+//! The `repo-server` binary: options, configuration, signals.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Parser;
+use repo_server::{Config, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serve a directory of profiles over HTTP, to rekal and to original Rekall clients.
 ///
-/// Point clients at it with `--repository_path http://HOST:PORT`. TLS is left to a reverse proxy.
+/// Point clients at it with `--repository_path http://HOST:PORT`.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
     /// The repository: a directory that holds `v1.0/`, or that directory itself
     #[arg(long, value_name = "DIR")]
-    root: PathBuf,
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
+    root: Option<String>,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Configuration file (TOML); see deploy/repo-server.toml for every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     if let Some(code) = profile_gen::worker::serve_if_asked() {
         return code;
     }
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> ExitCode {
-    match run(Options::parse()).await {
+    match run(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where stderr is closed there is nobody to tell.
@@ -43,17 +42,24 @@ async fn serve() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> anyhow::Result<()> {
-    ensure!(options.root.is_dir(), "no such directory: {}", options.root.display());
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    writeln!(std::io::stderr(), "serving {} at http://{}", options.root.display(), listener.local_addr()?)?;
-    let shutdown = async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    };
-    repo_server::serve(listener, repo_server::app(&options.root), shutdown).await;
-    Ok(())
+fn run(options: Options) -> anyhow::Result<()> {
+    let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    let root = options.root.or_else(|| config.root.clone()).context("no repository: give --root DIR")?;
+    let listen = options.listen.or(config.listen).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into());
+    let tls = config.tls.as_ref().map(repo_server::acceptor).transpose()?;
+    let service = Service::open(Path::new(&root), config).with_context(|| format!("cannot open {root}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        writeln!(std::io::stderr(), "serving {root} at {scheme}://{}", listener.local_addr()?)?;
+        let shutdown = async move {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        };
+        repo_server::serve(listener, service, tls, shutdown).await;
+        Ok(())
+    })
 }

@@ -1,112 +1,318 @@
-//! The documents of a repository as bytes to send.
+//! The documents of a repository: reading them as bodies ready to send, publishing and removing them.
 
-use std::io::Read;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use profile::Document;
 use profile::names::ProfileName;
-use repository::{Answer, Directory, Inventory, Limits};
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
 use sha2::{Digest as _, Sha256};
 
-/// How long an inventory is served before the directory is looked through again.
-const INVENTORY_AGE: Duration = Duration::from_secs(5);
+use crate::blob::{self, Blob, Form, Lifetime};
+use crate::blobs::{Blobs, Stamp};
+use crate::catalogue::{Catalogue, Entry, describe};
+use crate::config::Limits;
 
-/// How the bytes of a document are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// `<name>.gz`: gzip bytes, whatever is stored.
-    Gzip,
-    /// `<name>`: JSON text.
-    Plain,
+/// Name of the inventory itself, which is no document to publish.
+pub(crate) const INVENTORY: &str = "inventory";
+
+/// Largest document as stored and as text, in bytes.
+pub(crate) const MAX_DOCUMENT: usize = 256 << 20;
+
+/// Largest inventory as text, in bytes.
+pub(crate) const MAX_INVENTORY: usize = 256 << 20;
+
+/// Most hashes of bodies remembered, for bodies that are not.
+const MAX_HASHES: usize = 100_000;
+
+/// Longest time the first look through the tree may open files; the rest is described later.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
+
+/// Why there is no body.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// There is no such document.
+    NotFound,
+    /// There is something of this name that cannot be read.
+    Damaged(String),
+    /// The disk or bucket failed; trying again may help.
+    Unreadable(io::Error),
 }
 
-impl Form {
-    pub(crate) fn media_type(self) -> &'static str {
-        match self {
-            Self::Gzip => "application/gzip",
-            Self::Plain => "application/json",
-        }
+/// What publishing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// The document is new, or replaced another.
+    Stored,
+    /// The very document was there already.
+    Unchanged,
+}
+
+/// Why a document was not published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// Names of that form are not for documents.
+    #[error("reserved name: {0}")]
+    Reserved(ProfileName),
+    /// Something else is published under this name, and published documents do not change.
+    #[error("another document is published under this name: {0}")]
+    Taken(ProfileName),
+    /// It would not be listed: no `$METADATA`.
+    #[error("not a profile document: {0}")]
+    NotADocument(ProfileName),
+    /// Writing failed.
+    #[error("cannot write {name}: {error}")]
+    Io {
+        /// The document.
+        name: ProfileName,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// A repository behind the server.
+pub(crate) struct Store {
+    blobs: Box<dyn Blobs>,
+    /// What the repository holds.
+    pub(crate) catalogue: Catalogue,
+    hot: Cache<HotKey, Arc<Hot>, Weight>,
+    hashes: Cache<HotKey, (Stamp, blob::Hash)>,
+    fresh: u64,
+    start: Instant,
+    /// Held while a document is compared and written, and while the inventory is.
+    writer: Mutex<()>,
+    /// Version of the catalogue the stored inventory shows.
+    saved: Mutex<String>,
+}
+
+/// A body kept ready, and the file it was made from.
+struct Hot {
+    blob: Arc<Blob>,
+    path: String,
+    stamp: Stamp,
+    /// When the file was last seen to be the same, in milliseconds since the start.
+    checked: AtomicU64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HotKey {
+    form: Form,
+    name: Box<str>,
+}
+
+impl Hash for HotKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Asked { form: self.form, name: &self.name }.hash(state);
     }
 }
 
-/// Bytes to send.
-pub(crate) struct Blob {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) form: Form,
-    /// SHA-256 of the bytes in lower-case hex.
-    pub(crate) hash: String,
-    pub(crate) last_modified: SystemTime,
+/// A key that need not be allocated to look something up.
+#[derive(Hash)]
+struct Asked<'a> {
+    form: Form,
+    name: &'a str,
 }
 
-/// Why there are none.
-#[derive(Debug)]
-pub(crate) enum Miss {
-    NotFound,
-    Damaged(String),
+impl Equivalent<HotKey> for Asked<'_> {
+    fn equivalent(&self, key: &HotKey) -> bool {
+        self.form == key.form && self.name == &*key.name
+    }
 }
 
-/// A repository directory behind the server.
-pub(crate) struct Store {
-    directory: Directory,
-    limits: Limits,
-    inventory: Mutex<Listing>,
-}
+#[derive(Clone)]
+struct Weight;
 
-#[derive(Default)]
-struct Listing {
-    inventory: Inventory,
-    looked: Option<Instant>,
+impl Weighter<HotKey, Arc<Hot>> for Weight {
+    fn weight(&self, key: &HotKey, hot: &Arc<Hot>) -> u64 {
+        hot.blob.weight() + key.name.len() as u64
+    }
 }
 
 impl Store {
-    pub(crate) fn open(root: &Path) -> Self {
-        let limits = Limits::default();
-        Self { directory: Directory::new(root, limits), limits, inventory: Mutex::default() }
+    /// Opens a repository and looks through it.
+    pub(crate) fn open(blobs: Box<dyn Blobs>, limits: &Limits) -> io::Result<Self> {
+        let catalogue = Catalogue::new();
+        catalogue.load(&*blobs, Instant::now() + FIRST_LOOK)?;
+        let bytes = limits.cache_mib << 20;
+        // Only a guess of the number of bodies, to size the table.
+        let bodies = usize::try_from(bytes >> 16).unwrap_or(1 << 12);
+        Ok(Self {
+            blobs,
+            catalogue,
+            hot: Cache::with_weighter(bodies, bytes, Weight),
+            hashes: Cache::new(MAX_HASHES),
+            fresh: limits.fresh_milliseconds,
+            start: Instant::now(),
+            writer: Mutex::default(),
+            saved: Mutex::default(),
+        })
     }
 
-    /// A document by name, in the form asked for. A plain file is compressed on the way out, reproducibly, so its
-    /// `.gz` has a stable ETag and original clients are spared their second request.
-    pub(crate) fn get(&self, name: &str, form: Form) -> Result<Blob, Miss> {
-        let name = ProfileName::new(name).map_err(|_| Miss::NotFound)?;
-        if name.as_str() == "inventory" {
-            return self.inventory(form);
-        }
-        let stored = self.directory.get(&name).map_err(|answer| match answer {
-            Answer::Damaged(reason) => Miss::Damaged(reason),
-            _ => Miss::NotFound,
-        })?;
-        if !is_json_object(&stored.bytes) {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A body that is ready and was looked at lately. Never blocks.
+    pub(crate) fn ready(&self, name: &str, form: Form) -> Option<Arc<Blob>> {
+        let hot = self.hot.get(&Asked { form, name })?;
+        let age = self.now().saturating_sub(hot.checked.load(Ordering::Relaxed));
+        (age <= self.fresh).then(|| Arc::clone(&hot.blob))
+    }
+
+    /// A document by name in the form asked for. Blocks.
+    ///
+    /// A plain file is compressed on the way out, reproducibly, so its `.gz` has a stable tag and original clients are
+    /// spared their second request.
+    pub(crate) fn get(&self, name: &ProfileName, form: Form) -> Result<Arc<Blob>, Miss> {
+        if is_hidden(name) {
             return Err(Miss::NotFound);
         }
-        let last_modified =
-            UNIX_EPOCH + Duration::try_from_secs_f64(stored.last_modified).unwrap_or_default();
-        self.blob(stored.bytes, form, last_modified)
-    }
-
-    fn inventory(&self, form: Form) -> Result<Blob, Miss> {
-        let mut listing = self.inventory.lock().unwrap_or_else(PoisonError::into_inner);
-        if listing.looked.is_none_or(|looked| looked.elapsed() > INVENTORY_AGE) {
-            listing.inventory = self.directory.full_inventory(&listing.inventory);
-            listing.looked = Some(Instant::now());
+        let now = self.now();
+        let (path, stamp) = self.locate(name)?.ok_or(Miss::NotFound)?;
+        let asked = Asked { form, name: name.as_str() };
+        if let Some(hot) = self.hot.get(&asked)
+            && hot.path == path
+            && hot.stamp == stamp
+        {
+            hot.checked.store(now, Ordering::Relaxed);
+            return Ok(Arc::clone(&hot.blob));
         }
-        let newest = listing.inventory.entries.values().map(|entry| entry.last_modified).fold(0.0, f64::max);
-        let bytes = listing.inventory.to_gzip();
-        drop(listing);
-        self.blob(bytes, form, UNIX_EPOCH + Duration::try_from_secs_f64(newest).unwrap_or_default())
+        let (stored, stamp) =
+            self.blobs.read(&path, MAX_DOCUMENT).map_err(Miss::from)?.ok_or(Miss::NotFound)?;
+        if !is_json_object(&stored) {
+            return Err(Miss::NotFound);
+        }
+        let bytes = Bytes::from(convert(stored, form)?);
+        let hash = match self.hashes.get(&asked) {
+            Some((of, hash)) if of == stamp => hash,
+            _ => Sha256::digest(&bytes).into(),
+        };
+        let blob = Arc::new(Blob::new(bytes, form, Lifetime::of(name.as_str()), stamp.time(), Some(hash)));
+        let key = HotKey { form, name: name.as_str().into() };
+        self.hashes.insert(key.clone(), (stamp, hash));
+        let hot = Hot { blob: Arc::clone(&blob), path, stamp, checked: AtomicU64::new(now) };
+        self.hot.insert(key, Arc::new(hot));
+        Ok(blob)
     }
 
-    fn blob(&self, stored: Vec<u8>, form: Form, last_modified: SystemTime) -> Result<Blob, Miss> {
-        let bytes = match (form, is_gzip(&stored)) {
-            (Form::Gzip, true) | (Form::Plain, false) => stored,
-            (Form::Gzip, false) => profile::gzip(&stored),
-            (Form::Plain, true) => profile::json_text(&stored, &self.limits.profile())
-                .map_err(|error| Miss::Damaged(error.to_string()))?
-                .into_bytes(),
-        };
-        let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Blob { bytes, form, hash, last_modified })
+    /// The file that holds a name: the plain one first, as in the original.
+    fn locate(&self, name: &ProfileName) -> Result<Option<(String, Stamp)>, Miss> {
+        for path in [name.to_string(), format!("{name}.gz")] {
+            if let Some(stamp) = self.blobs.stamp(&path).map_err(Miss::from)? {
+                return Ok(Some((path, stamp)));
+            }
+        }
+        Ok(None)
     }
+
+    /// Stores a document, compressed, in one step, and lists it; when it returns, the document outlives a crash.
+    ///
+    /// Publishing the same document again does nothing. Another document of that name is replaced only where `replace`
+    /// says so.
+    pub(crate) fn publish(
+        &self,
+        name: &ProfileName,
+        document: &Document,
+        replace: bool,
+    ) -> Result<Published, PublishError> {
+        if is_hidden(name) || name.as_str() == INVENTORY {
+            return Err(PublishError::Reserved(name.clone()));
+        }
+        let text = document.to_canonical_json();
+        let io_error = |error| PublishError::Io { name: name.clone(), error };
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.get(name, Form::Plain) {
+            Ok(blob) if blob.bytes == text.as_bytes() => return Ok(Published::Unchanged),
+            Ok(_) | Err(Miss::Damaged(_)) if !replace => return Err(PublishError::Taken(name.clone())),
+            Err(Miss::Unreadable(error)) => return Err(io_error(error)),
+            _ => {}
+        }
+        let path = format!("{name}.gz");
+        let bytes = profile::gzip(text.as_bytes());
+        let entry = describe(text, 0.0).ok_or_else(|| PublishError::NotADocument(name.clone()))?;
+        self.blobs.write(&path, &bytes).map_err(io_error)?;
+        // Readers would prefer it.
+        self.blobs.remove(name.as_str()).map_err(io_error)?;
+        let stamp = self.blobs.stamp(&path).map_err(io_error)?;
+        let seconds = stamp.map_or(0.0, |stamp| stamp.seconds());
+        self.catalogue.insert(Entry::new(
+            name.clone(),
+            stamp,
+            repository::InventoryEntry { last_modified: seconds, ..entry },
+        ));
+        self.forget(name);
+        Ok(Published::Stored)
+    }
+
+    /// Removes a document and its entry; whether it was there.
+    pub(crate) fn remove(&self, name: &ProfileName) -> Result<bool, PublishError> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let io_error = |error| PublishError::Io { name: name.clone(), error };
+        let plain = self.blobs.remove(name.as_str()).map_err(io_error)?;
+        let compressed = self.blobs.remove(&format!("{name}.gz")).map_err(io_error)?;
+        self.catalogue.remove(name);
+        self.forget(name);
+        Ok(plain || compressed)
+    }
+
+    fn forget(&self, name: &ProfileName) {
+        for form in Form::ALL {
+            self.hot.remove(&Asked { form, name: name.as_str() });
+        }
+    }
+
+    /// Looks for files that others added, replaced or removed.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        self.catalogue.sweep(&*self.blobs)
+    }
+
+    /// Writes `inventory.gz` where it changed, for those who read the directory itself.
+    pub(crate) fn save_inventory(&self) -> io::Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let cursor = self.catalogue.cursor();
+        if *saved == cursor {
+            return Ok(());
+        }
+        let body = self.catalogue.render(Form::GzipFile);
+        self.blobs.write("inventory.gz", &body.bytes)?;
+        *saved = cursor;
+        Ok(())
+    }
+}
+
+impl From<io::Error> for Miss {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::Damaged(format!("larger than {MAX_DOCUMENT} bytes")),
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
+fn convert(stored: Vec<u8>, form: Form) -> Result<Vec<u8>, Miss> {
+    let is_gzip = is_gzip(&stored);
+    let text = |stored: &[u8]| {
+        profile::json_text(stored, &profile::Limits { max_text: MAX_DOCUMENT })
+            .map_err(|error| Miss::Damaged(error.to_string()))
+    };
+    Ok(match form {
+        Form::GzipFile | Form::GzipEncoded if is_gzip => stored,
+        Form::GzipFile | Form::GzipEncoded => profile::gzip(&stored),
+        Form::Plain if !is_gzip => stored,
+        Form::Plain => text(&stored)?.into_bytes(),
+        Form::ZstdEncoded if !is_gzip => zstd(&stored),
+        Form::ZstdEncoded => zstd(text(&stored)?.as_bytes()),
+    })
+}
+
+/// Compresses with the only level there is in pure Rust, a fast one.
+pub(crate) fn zstd(text: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 fn is_gzip(bytes: &[u8]) -> bool {
@@ -117,7 +323,7 @@ fn is_gzip(bytes: &[u8]) -> bool {
 fn is_json_object(bytes: &[u8]) -> bool {
     let mut start = [0; 256];
     let (mut plain, mut compressed);
-    let reader: &mut dyn Read = if is_gzip(bytes) {
+    let reader: &mut dyn io::Read = if is_gzip(bytes) {
         compressed = flate2::bufread::GzDecoder::new(bytes);
         &mut compressed
     } else {
@@ -126,4 +332,9 @@ fn is_json_object(bytes: &[u8]) -> bool {
     };
     let read = reader.read(&mut start).unwrap_or_default();
     start.iter().take(read).find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+/// Lock, temporary and version-control files start with a dot; no document does.
+fn is_hidden(name: &ProfileName) -> bool {
+    name.as_str().split('/').any(|part| part.starts_with('.'))
 }

@@ -380,7 +380,8 @@ pub(crate) fn may_be_linux(name: &ProfileName) -> bool {
 }
 
 /// Whether a file of this name may hold a document: `.gz`, or plain without the extension of something else.
-pub(crate) fn may_be_document(file_name: &str) -> bool {
+#[must_use]
+pub fn may_be_document(file_name: &str) -> bool {
     const OTHERS: [&str; 12] =
         ["yaml", "yml", "md", "html", "htm", "txt", "zip", "rejects", "pdb", "sig", "tmp", "py"];
     match file_name.rsplit_once('.') {

@@ -29,7 +29,7 @@ mod source;
 mod trace;
 
 pub use config::{Config, Limits};
-pub use directory::{BuiltInventory, Directory, StoreError, Stored, build_inventory};
+pub use directory::{BuiltInventory, Directory, StoreError, Stored, build_inventory, may_be_document};
 pub use find::{Candidate, FindError, LinuxEvidence, Reason};
 pub use inventory::{Inventory, InventoryEntry, InventoryError};
 pub use search_path::{LoadError, LoadFailure, Loaded, OpenError, SearchPath};

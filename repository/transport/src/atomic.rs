@@ -7,9 +7,13 @@ use std::path::Path;
 /// Start of the names of files that are not written yet; a crash may leave one behind, nothing ever reads it.
 const TEMPORARY: &str = ".rekal-";
 
-/// Replaces `path` by `bytes` in one step. Missing directories are created.
+/// Replaces `path` by `bytes` in one step, which outlives a crash once this returns. Missing directories are created.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     stage(path, bytes)?.persist(path)?;
+    // The name is on the disk only after its directory is; where directories cannot be opened (Windows) it always is.
+    if let Some(directory) = path.parent().and_then(|parent| File::open(parent).ok()) {
+        directory.sync_all()?;
+    }
     Ok(())
 }
 

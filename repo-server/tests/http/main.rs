@@ -2,88 +2,18 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
+mod server;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::thread::JoinHandle;
 
 use profile::names::{BuildId, ProfileName};
 use profile::{Document, Profile};
 use repository::{Config, Inventory, Limits, LinuxEvidence, SearchPath};
-use tokio::sync::oneshot;
 
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(root: &Path) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-        listener.set_nonblocking(true).expect("a non-blocking socket");
-        let address = listener.local_addr().expect("an address");
-        let app = repo_server::app(root);
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                repo_server::serve(listener, app, async { drop(stopped.await) }).await;
-            });
-        });
-        Self { address, stop: Some(stop), thread: Some(thread) }
-    }
-
-    fn stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server thread");
-        }
-    }
-
-    /// One request with the headers original clients send, and more.
-    fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("a connection");
-        let request = format!(
-            "{method} {target} HTTP/1.1\r\nAccept-Encoding: identity\r\nHost: {}\r\nConnection: close\r\n\
-             User-Agent: Python-urllib/3.6\r\n{more}\r\n",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("an answer");
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
-        let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
-        Answer { status: head[9..12].parse().expect("a status"), head, body: bytes[end..].to_vec() }
-    }
-
-    fn get(&self, target: &str) -> Answer {
-        self.ask("GET", target, "")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-}
+use server::Server;
 
 fn kernel(symbol: &str) -> Document {
     let mut document = Document::default();

@@ -1,0 +1,207 @@
+//! What an operator can set: a TOML file with one table per concern, each with working defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The configuration file. Unknown keys are errors, so that a misspelt limit is not silently ignored.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The repository: a directory that holds `v1.0/`, or that directory itself; or, in a build with the feature
+    /// `s3`, `s3://bucket/prefix`. The command line's `--root` comes first.
+    pub root: Option<String>,
+    /// Address and port to listen on; port 0 takes a free one. The command line's `--listen` comes first.
+    pub listen: Option<SocketAddr>,
+    /// Serve https with this certificate instead of http.
+    pub tls: Option<Tls>,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
+    /// Building profiles that are missing.
+    pub build: Build,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Certificate and key for https.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// Bounds on what clients may take.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most connections at a time; more are answered 503 and closed.
+    pub connections: usize,
+    /// Most connections of one address at a time; more are answered 429 and closed.
+    pub connections_per_address: usize,
+    /// Most requests at a time that need the disk or an upstream; more are answered 503.
+    pub requests: usize,
+    /// Longest time in seconds a client may take to send the head of a request, also while a connection idles.
+    pub head_seconds: u64,
+    /// Longest time in seconds a client may stop reading an answer.
+    pub stall_seconds: u64,
+    /// Longest life of a connection in seconds; the answer that runs then is finished.
+    pub connection_seconds: u64,
+    /// Longest wait in seconds for running answers when the server stops.
+    pub drain_seconds: u64,
+    /// Memory for bodies of answers kept ready, in MiB.
+    pub cache_mib: u64,
+    /// How long in milliseconds a kept body is served before the file is looked at again.
+    pub fresh_milliseconds: u64,
+    /// Shortest time in seconds between two looks through the whole tree for files changed by others.
+    pub rescan_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            connections_per_address: 1024,
+            requests: 256,
+            head_seconds: 15,
+            stall_seconds: 30,
+            connection_seconds: 3600,
+            drain_seconds: 10,
+            cache_mib: 256,
+            fresh_milliseconds: 1000,
+            rescan_seconds: 10,
+        }
+    }
+}
+
+/// Building profiles that are missing from symbols of upstream servers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Build {
+    /// Base URLs of symbol servers, asked in order. Empty means that nothing is fetched or built.
+    pub symbol_servers: Vec<String>,
+    /// Names of the PDBs that may be asked for, in lower case.
+    pub allow: Vec<String>,
+    /// A text file with one `<module>/GUID/<GUIDAGE>` per line, `#` starts a comment: names the inventory lists before
+    /// they are built, because original clients ask only for names it lists.
+    pub announce: Option<PathBuf>,
+    /// Where fetched PDBs are kept in the layout of symbol stores; by default `symbols/` beside `v1.0/`.
+    pub symbols: Option<PathBuf>,
+    /// Allow upstream servers at loopback, private and otherwise reserved addresses.
+    pub private_addresses: bool,
+    /// Most conversions at a time.
+    pub workers: usize,
+    /// Most builds that wait or run; more are answered 503.
+    pub queue: usize,
+    /// How long in seconds a request waits for its build before the answer is "later".
+    pub wait_seconds: u64,
+    /// Longest time in seconds of one conversion.
+    pub convert_seconds: u64,
+    /// Memory of one conversion in MiB.
+    pub convert_mib: u64,
+    /// Largest PDB fetched, in MiB.
+    pub pdb_mib: u64,
+    /// Most builds one address may cause in a minute; more are answered 429.
+    pub per_address_per_minute: u32,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        let allow = [
+            "ntkrnlmp.pdb",
+            "ntkrnlpa.pdb",
+            "ntkrpamp.pdb",
+            "ntoskrnl.pdb",
+            "win32k.pdb",
+            "win32kbase.pdb",
+            "win32kfull.pdb",
+            "tcpip.pdb",
+            "ntdll.pdb",
+            "ndis.pdb",
+            "wdigest.pdb",
+            "lsasrv.pdb",
+            "dnsrslvr.pdb",
+            "conhost.pdb",
+            "ahcache.pdb",
+            "netio.pdb",
+            "afd.pdb",
+            "ntfs.pdb",
+            "kernel32.pdb",
+            "kernelbase.pdb",
+        ];
+        Self {
+            symbol_servers: Vec::new(),
+            allow: allow.map(str::to_owned).to_vec(),
+            announce: None,
+            symbols: None,
+            private_addresses: false,
+            workers: 2,
+            queue: 64,
+            wait_seconds: 8,
+            convert_seconds: 120,
+            convert_mib: 2048,
+            pdb_mib: 512,
+            per_address_per_minute: 60,
+        }
+    }
+}
+
+/// What is logged to standard error, one JSON object per line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Log every request; otherwise those that fail with 5xx, and what the server does by itself.
+    pub requests: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { requests: true }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is no such configuration.
+    #[error("{}: {error}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        error: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })
+    }
+
+    /// Whether the server ever writes to the repository; otherwise it is served as it is.
+    pub(crate) fn writes(&self) -> bool {
+        !self.build.symbol_servers.is_empty()
+    }
+}
+
+impl Limits {
+    pub(crate) fn head_timeout(&self) -> Duration {
+        Duration::from_secs(self.head_seconds)
+    }
+}
