@@ -5,6 +5,7 @@ use profile::names::BuildId;
 use repository::Asked;
 
 use crate::error::Error;
+use crate::os::System;
 
 /// Most lines about one topic; the rest is counted.
 const MAX_LINES: usize = 24;
@@ -12,6 +13,9 @@ const MAX_LINES: usize = 24;
 /// What was found out about an image on the way to its kernel.
 #[derive(Debug)]
 pub struct Diagnosis {
+    system: System,
+    /// What a search for this system's kernels looks for.
+    looked_for: &'static str,
     image: String,
     kernels: Vec<(String, Option<BuildId>, String)>,
     asked: Vec<Asked>,
@@ -23,12 +27,14 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Starts with an opened image.
+    /// Starts with an opened image in which a kernel of one system is looked for, by `looked_for`.
     #[must_use]
-    pub fn new(image: &Image) -> Self {
+    pub fn new(image: &Image, system: System, looked_for: &'static str) -> Self {
         let bytes: u64 = image.space.runs(0, u64::MAX).map(|run| run.len).sum();
         let name = format!("{}, {} MiB of memory", image.layers.join(" > "), bytes >> 20);
         Self {
+            system,
+            looked_for,
             decisions: vec![format!("image: {name}")],
             image: name,
             kernels: Vec::new(),
@@ -97,11 +103,15 @@ impl Diagnosis {
         let mut lines = vec![format!("image: {}", self.image)];
         lines.extend(self.damage.iter().map(|damage| format!("image: {damage}")));
         if self.kernels.is_empty() {
-            lines.push("kernel: none found (looked for VMCOREINFO and a Linux banner)".to_owned());
+            lines.push(format!(
+                "kernel: none of {} found (looked for {})",
+                self.system.name(),
+                self.looked_for
+            ));
         }
         for (release, build_id, source) in self.kernels.iter().take(MAX_LINES) {
             let id = build_id.as_ref().map_or_else(String::new, |id| format!(", build-id {id}"));
-            lines.push(format!("kernel: Linux {release}{id} ({source})"));
+            lines.push(format!("kernel: {} {release}{id} ({source})", self.system.name()));
         }
         for question in self.asked.iter().take(MAX_LINES) {
             lines.push(format!("asked: {question}"));
@@ -136,21 +146,43 @@ impl Diagnosis {
                 "use the profile of exactly this kernel build, or leave out --profile".to_owned(),
             );
         }
-        match self.kernels.first() {
-            Some((release, ..)) => (
+        match (self.kernels.first(), self.system) {
+            (Some((release, ..)), System::Linux) => (
                 format!("no profile found for Linux {release}"),
                 format!(
                     "make one where that kernel's vmlinux (with debug information or BTF) and System.map are: \
                      rekal convert_profile vmlinux-{release} {release}.json, then rekal --profile {release}.json ..."
                 ),
             ),
-            None => (
-                "no kernel found in this image".to_owned(),
-                "check that the file is a complete dump of physical memory of a Linux system; if the kernel is known, \
-                 name its profile: rekal --profile NAME ..."
-                    .to_owned(),
+            (Some((release, ..)), System::Windows) => (
+                format!("no profile found for Windows {release}"),
+                "name a repository that has it with --repository_path, or leave out --offline".to_owned(),
             ),
+            (None, _) => (NO_KERNEL.to_owned(), NO_KERNEL_HINT.to_owned()),
         }
+    }
+}
+
+const NO_KERNEL: &str = "no kernel found in this image";
+const NO_KERNEL_HINT: &str = "check that the file is a complete dump of physical memory of a Linux or Windows system; \
+                              if the kernel is known, name its profile: rekal --profile NAME ...";
+
+/// The error for an image in which no system was identified, from those of the systems, the more likely one first.
+#[must_use]
+pub fn neither(failures: &[Error]) -> Error {
+    // The search that came closest explains the most.
+    let closest = failures.iter().find(|error| error.to_string() != NO_KERNEL).or(failures.first());
+    let Some(closest) = closest else { return Error::identify(NO_KERNEL) };
+    let mut lines: Vec<String> = Vec::new();
+    for line in closest.details().iter().chain(failures.iter().flat_map(Error::details)) {
+        if !lines.contains(line) {
+            lines.push(line.clone());
+        }
+    }
+    let error = Error::identify(closest.to_string()).with_details(lines);
+    match closest.hint() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 

@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::error::Error;
+use crate::os::System;
 use crate::session::Session;
 use crate::table::{Column, Row, Value};
 
 /// What a plugin needs before it can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Active {
     /// Nothing: no image at all (`info`, `convert_profile`).
     Always,
@@ -18,6 +19,8 @@ pub enum Active {
     Image,
     /// An image of a Linux kernel.
     Linux,
+    /// An image of a Windows kernel.
+    Windows,
 }
 
 impl Active {
@@ -28,6 +31,17 @@ impl Active {
             Self::Always => "always",
             Self::Image => "any image",
             Self::Linux => "linux",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// The system it is for; `None` where it is not for one only.
+    #[must_use]
+    pub fn system(self) -> Option<System> {
+        match self {
+            Self::Always | Self::Image => None,
+            Self::Linux => Some(System::Linux),
+            Self::Windows => Some(System::Windows),
         }
     }
 }

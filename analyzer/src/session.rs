@@ -29,6 +29,8 @@ pub struct Config {
     pub dtb: Option<u64>,
     /// Virtual slide of the kernel to use instead of detection.
     pub kernel_slide: Option<u64>,
+    /// Pagefiles of the system, in the order of their numbers (`--pagefile`).
+    pub pagefiles: Vec<PathBuf>,
     /// Directory that plugins write files into.
     pub output_dir: Option<PathBuf>,
     /// Whether existing files may be overwritten.
@@ -63,7 +65,7 @@ pub struct Session {
     pub notes: Notes,
     facts: Mutex<HashMap<TypeId, Slot>>,
     image: OnceLock<Result<Image, Error>>,
-    repositories: OnceLock<Result<SearchPath, Error>>,
+    repositories: OnceLock<Result<Arc<SearchPath>, Error>>,
 }
 
 impl Session {
@@ -96,7 +98,7 @@ impl Session {
     }
 
     /// The profile repositories, opened on first use.
-    pub fn repositories(&self) -> Result<&SearchPath, Error> {
+    pub fn repositories(&self) -> Result<&Arc<SearchPath>, Error> {
         let open = || {
             let config = repository::Config {
                 entries: self.config.repository_path.clone(),
@@ -105,10 +107,10 @@ impl Session {
                 ..repository::Config::default()
             };
             let path = SearchPath::open(&config).map_err(|e| Error::usage(e.to_string()))?;
-            Ok(match self.config.on_network {
+            Ok(Arc::new(match self.config.on_network {
                 Some(listener) => path.on_network(listener),
                 None => path,
-            })
+            }))
         };
         self.repositories.get_or_init(open).as_ref().map_err(Clone::clone)
     }

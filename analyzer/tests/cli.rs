@@ -105,8 +105,9 @@ fn help_lists_options_commands_and_exit_codes() {
 fn help_of_a_command_needs_no_image() {
     let run = run(&["pslist", "--help"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-    assert!(run.stdout.starts_with("List processes\n"), "{}", run.stdout);
-    for part in ["rekal pslist", "--proc_regex", "Columns:", "start_time"] {
+    assert!(run.stdout.starts_with("For linux images:\n\nList processes\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("For windows images:\n\nList processes\n"), "{}", run.stdout);
+    for part in ["rekal pslist", "--proc_regex", "Columns:", "start_time", "--eprocess", "handle_count"] {
         assert!(run.stdout.contains(part), "{part} is missing");
     }
 }

@@ -14,6 +14,15 @@ pub enum Fault {
         /// The raw entry; operating systems keep a meaning in it (swapped, `PROT_NONE`, transition).
         entry: u64,
     },
+    /// The operating system keeps the page elsewhere, or makes it when it is first touched.
+    Elsewhere {
+        /// The virtual address asked for.
+        addr: u64,
+        /// Where, in a few words: `"in a pagefile"`, `"demand zero"`.
+        why: &'static str,
+        /// The raw page-table entry that says so.
+        entry: u64,
+    },
     /// The image does not store this physical address.
     NotInImage {
         /// The physical address.
@@ -54,6 +63,7 @@ impl fmt::Display for Fault {
             Self::NotPresent { addr, level, entry } => {
                 write!(f, "page not present at level {level} (entry {entry:#x}): {addr:#x}")
             }
+            Self::Elsewhere { addr, why, entry } => write!(f, "page {why} (entry {entry:#x}): {addr:#x}"),
             Self::NotInImage { phys } => write!(f, "physical address not in the image: {phys:#x}"),
             Self::OutOfRange { addr } => write!(f, "address out of range: {addr:#x}"),
             Self::TooLong { addr, len } => write!(f, "{len} bytes are more than the limit: {addr:#x}"),

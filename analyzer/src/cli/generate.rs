@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use crate::cli::{help, options};
 use crate::error::Error;
 use crate::output::OutputFile;
+use crate::plugin::DynPlugin;
 use crate::plugins;
 
 /// The commands that generate text rather than a table.
@@ -46,8 +47,14 @@ pub(crate) fn run(name: &str, matches: &ArgMatches, overwrite: bool) -> Result<(
 /// The whole command line as one tree, which only generators need.
 #[must_use]
 pub fn tree() -> Command {
-    let plugins =
-        plugins::ALL.iter().map(|plugin| help::plugin_command(*plugin).after_help(help::columns(*plugin)));
+    // Of commands that several systems have, the first stands for all: their options are nearly the same.
+    let first = |plugin: &&&dyn DynPlugin| {
+        plugins::named(plugin.name()).first().is_some_and(|first| first.active() == plugin.active())
+    };
+    let plugins = plugins::ALL
+        .iter()
+        .filter(first)
+        .map(|plugin| help::plugin_command(*plugin).after_help(help::columns(*plugin)));
     options::command()
         .allow_external_subcommands(false)
         .subcommands(plugins.chain(commands()).map(|command| command.no_binary_name(false)))

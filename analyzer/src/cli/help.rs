@@ -29,6 +29,7 @@ const GROUPS: &[(Active, &str)] = &[
     (Active::Always, "Commands that need no image"),
     (Active::Image, "Commands for any image"),
     (Active::Linux, "Commands for Linux images"),
+    (Active::Windows, "Commands for Windows images"),
 ];
 
 /// Two lines for those who typed no command.

@@ -26,8 +26,10 @@ use std::path::Path;
 use clap::ArgMatches;
 
 use crate::error::{EXIT_COMPLETE, EXIT_USAGE, Error, ErrorKind};
+use crate::os::SystemFact;
 use crate::plugins;
 use crate::progress;
+use crate::session::Session;
 use config::{ConfigFile, Layers};
 use parse::Parsed;
 use settings::{Level, Settings};
@@ -69,12 +71,34 @@ fn dispatch(arguments: &[OsString]) -> Result<u8, Error> {
             }
         };
     }
-    let plugin = plugins::find(name).ok_or_else(|| unknown_command(name))?;
-    let matches = match parse::plugin(plugin, &rest)? {
-        Parsed::Help(text) => return print(&text),
-        Parsed::Matches(matches) => matches,
+    let plugins = plugins::named(name);
+    let (plugin, matches, started) = match plugins.as_slice() {
+        [] => return Err(unknown_command(name)),
+        [only] => match parse::plugin(*only, &rest)? {
+            Parsed::Help(text) => return print(&text),
+            Parsed::Matches(matches) => (*only, matches, start(&globals)?),
+        },
+        // Several systems have a command of this name: the image tells which is meant, so it comes first.
+        several => {
+            if let Some(text) = parse::help(several, &rest)? {
+                return print(&text);
+            }
+            let started = start(&globals)?;
+            let system = *started.0.fact::<SystemFact>()?;
+            let plugin = plugins::for_system(several, system)?;
+            match parse::plugin(plugin, &rest)? {
+                Parsed::Help(text) => return print(&text),
+                Parsed::Matches(matches) => (plugin, matches, started),
+            }
+        }
     };
-    let settings = settings(&globals)?;
+    let (session, settings) = started;
+    run::run(plugin, &matches, &session, &settings)
+}
+
+/// The session and the settings of this run.
+fn start(globals: &ArgMatches) -> Result<(Session, Settings), Error> {
+    let mut settings = settings(globals)?;
     if let Some(threads) = settings.threads {
         // Fails only when the pool exists already, and nothing ran before.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -82,7 +106,7 @@ fn dispatch(arguments: &[OsString]) -> Result<u8, Error> {
     if settings.level > Level::Error {
         progress::allow();
     }
-    run::run(plugin, &matches, settings)
+    Ok((Session::new(std::mem::take(&mut settings.session)), settings))
 }
 
 /// The settings of this process.

@@ -121,7 +121,14 @@ pub static OPTIONS: &[GlobalOption] = &[
         "kernel_slide",
         One("OFFSET"),
         Once,
-        "Virtual KASLR slide of the kernel, instead of detecting it",
+        "Virtual KASLR slide of the kernel, instead of detecting it; the base address of a Windows kernel",
+    ),
+    GlobalOption::new(
+        IMAGE,
+        "pagefile",
+        Several("FILE"),
+        Once,
+        "Pagefile of the Windows system; repeat for more, in the order of their numbers",
     ),
     GlobalOption::new(
         OUTPUT,

@@ -17,7 +17,8 @@ use crate::plugins;
 pub(crate) fn globals(arguments: &[OsString]) -> Result<ArgMatches, Error> {
     options::command().try_get_matches_from(underscored(arguments)).map_err(|error| {
         let Some(name) = unknown_argument(&error) else { return usage(&error, "rekal --help") };
-        let commands = arguments.iter().filter_map(|argument| plugins::find(argument.to_str()?));
+        let commands =
+            arguments.iter().flat_map(|argument| plugins::named(argument.to_str().unwrap_or_default()));
         for plugin in commands {
             if has(&plugin.command(), &name) {
                 let place = format!("put it after the command: rekal ... {} {name} ...", plugin.name());
@@ -50,6 +51,24 @@ pub(crate) fn plugin(plugin: &dyn DynPlugin, arguments: &[OsString]) -> Result<P
         Parsed::Help(text) => Parsed::Help(format!("{text}\n{}", columns(plugin))),
         matches @ Parsed::Matches(_) => matches,
     })
+}
+
+/// The help of all commands of one name, where it is asked for.
+pub(crate) fn help(
+    several: &[&'static dyn DynPlugin],
+    arguments: &[OsString],
+) -> Result<Option<String>, Error> {
+    let before_values = arguments.iter().take_while(|argument| *argument != "--");
+    if !before_values.into_iter().any(|argument| argument == "-h" || argument == "--help") {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    for plugin in several {
+        if let Parsed::Help(one) = self::plugin(*plugin, &["--help".into()])? {
+            text.push_str(&format!("For {} images:\n\n{one}\n\n", plugin.active().name()));
+        }
+    }
+    Ok(Some(text))
 }
 
 /// Parses the options of a command.

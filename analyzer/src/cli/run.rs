@@ -10,7 +10,7 @@ use crate::cli::report;
 use crate::cli::settings::{Level, Settings};
 use crate::error::{EXIT_COMPLETE, EXIT_PARTIAL, Error, ErrorKind};
 use crate::notes::{Note, Severity};
-use crate::os::linux::KernelFact;
+use crate::os::{Kernel, SystemFact};
 use crate::output::OutputFile;
 use crate::plugin::{Active, DynPlugin, Sink};
 use crate::render::{Colours, Format, Renderer, Table};
@@ -24,19 +24,23 @@ const BUFFER: usize = 64 << 10;
 ///
 /// Nothing reaches the output before the first row or the end of the run, so a run that fails at its start leaves it
 /// empty. One that fails later ends the table properly, marked incomplete.
-pub(crate) fn run(plugin: &dyn DynPlugin, matches: &ArgMatches, settings: Settings) -> Result<u8, Error> {
+pub(crate) fn run(
+    plugin: &dyn DynPlugin,
+    matches: &ArgMatches,
+    session: &Session,
+    settings: &Settings,
+) -> Result<u8, Error> {
     let started = Instant::now();
     let file = match &settings.output {
-        Some(path) => Some(OutputFile::create(path, settings.session.overwrite)?),
+        Some(path) => Some(OutputFile::create(path, session.config.overwrite)?),
         None => None,
     };
-    let (out, colours) = destination(file.as_ref(), &settings)?;
+    let (out, colours) = destination(file.as_ref(), settings)?;
     let table = Table { plugin: plugin.name(), columns: plugin.columns() };
     let mut output = Output::new(out, settings.format, colours, table, settings.limit);
-    let session = Session::new(settings.session);
 
-    let result = activate(plugin.active(), &session, settings.level)
-        .and_then(|()| plugin.run(&session, matches, &mut output));
+    let result = activate(plugin.active(), session, settings.level)
+        .and_then(|()| plugin.run(session, matches, &mut output));
 
     let mut notes = session.take_notes();
     notes.extend(output.losses());
@@ -88,14 +92,23 @@ fn activate(active: Active, session: &Session, level: Level) -> Result<(), Error
     match active {
         Active::Always => Ok(()),
         Active::Image => session.image().map(drop),
-        Active::Linux => {
-            let kernel = session.fact::<KernelFact>()?;
+        Active::Linux | Active::Windows => {
+            let kernel = Kernel::of(session)?;
             if level >= Level::Info {
                 for decision in kernel.decisions() {
                     report::line("info", decision);
                 }
             }
-            Ok(())
+            let (wanted, found) = (active.system(), *session.fact::<SystemFact>()?);
+            match wanted {
+                Some(wanted) if wanted != found => Err(Error::usage(format!(
+                    "a command for images of {}, this is {}",
+                    wanted.name(),
+                    found.name()
+                ))
+                .with_hint("rekal --help lists the commands by system")),
+                _ => Ok(()),
+            }
         }
     }
 }

@@ -64,6 +64,7 @@ impl Settings {
             offline: layers.is_on("offline")?,
             dtb: parsed(layers, "dtb", parse::address)?,
             kernel_slide: parsed(layers, "kernel_slide", parse::address)?,
+            pagefiles: layers.several("pagefile")?.iter().map(|setting| setting.path(home)).collect(),
             output_dir: path("output_dir")?,
             overwrite: layers.is_on("overwrite")?,
             on_network: (level >= Level::Info).then_some(on_network),

@@ -24,7 +24,7 @@ fn refusal<T>(result: Result<T, Error>) -> (String, String) {
 }
 
 fn plugin(name: &str, texts: &[&str]) -> Result<Parsed, Error> {
-    parse::plugin(plugins::find(name).unwrap(), &arguments(texts))
+    parse::plugin(plugins::named(name).first().copied().unwrap(), &arguments(texts))
 }
 
 #[test]

@@ -1,3 +1,16 @@
-//! What we know of operating systems: identification, facts, walks and decoders. No output happens here.
+//! Operating systems: which one an image runs, and walks and decoders over the structures of each.
+//!
+//! ```text
+//! system.rs        which system runs, cheapest evidence first
+//! linux, windows   its kernel (`KernelFact`), processes, modules, ...
+//! symbols.rs, address_space.rs, expression.rs   what both have: names of addresses, `K`, `P`, `pid@N`
+//! ```
 
+pub mod address_space;
+pub mod expression;
 pub mod linux;
+pub mod symbols;
+pub mod system;
+pub mod windows;
+
+pub use system::{Kernel, System, SystemFact};

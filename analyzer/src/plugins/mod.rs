@@ -1,11 +1,14 @@
 //! The commands. One file each, named like the command, in the folder of the system it is for.
 //!
 //! A new command is a new file, its `pub mod` line in the folder's `mod.rs`, and its line in [`ALL`]. The tests check
-//! what all commands have in common.
+//! what all commands have in common. Systems may share a name: the image decides which of the commands runs.
 
 pub mod core;
 pub mod linux;
+pub mod windows;
 
+use crate::error::Error;
+use crate::os::System;
 use crate::plugin::DynPlugin;
 
 /// All commands, in the order of the help: by what they need, then by name.
@@ -22,11 +25,11 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::profile::Profile,
     &core::version_scan::VersionScan,
     // Any image.
+    &core::address_resolver::AddressResolver,
     &core::imagecopy::Imagecopy,
     &core::inspect_vaddr::InspectVaddr,
     &core::load_as::LoadAs,
     // Linux.
-    &linux::address_resolver::AddressResolver,
     &linux::arp::Arp,
     &linux::banner::Banner,
     &linux::cpuinfo::Cpuinfo,
@@ -47,12 +50,26 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::pstree::Pstree,
     &linux::psxview::Psxview,
     &linux::vtop::Vtop,
+    // Windows.
+    &windows::pslist::Pslist,
 ];
 
-/// The command of a name.
+/// The commands of a name: none, one, or one for each system that has it.
 #[must_use]
-pub fn find(name: &str) -> Option<&'static dyn DynPlugin> {
-    ALL.iter().copied().find(|plugin| plugin.name() == name)
+pub fn named(name: &str) -> Vec<&'static dyn DynPlugin> {
+    ALL.iter().copied().filter(|plugin| plugin.name() == name).collect()
+}
+
+/// The one of several commands of one name that is for images of a system.
+pub fn for_system(
+    several: &[&'static dyn DynPlugin],
+    system: System,
+) -> Result<&'static dyn DynPlugin, Error> {
+    let found = several.iter().copied().find(|plugin| plugin.active().system().is_none_or(|of| of == system));
+    found.ok_or_else(|| {
+        let name = several.first().map_or("", |plugin| plugin.name());
+        Error::usage(format!("not a command for images of {}: {name}", system.name()))
+    })
 }
 
 #[cfg(test)]

@@ -16,14 +16,18 @@ fn folder(active: Active) -> &'static str {
     match active {
         Active::Always | Active::Image => "core",
         Active::Linux => "linux",
+        Active::Windows => "windows",
     }
 }
 
 #[test]
-fn names_are_unique() {
+fn names_are_unique_for_each_system() {
     let mut seen = BTreeSet::new();
     for plugin in ALL {
-        assert!(seen.insert(plugin.name()), "two commands are named {}", plugin.name());
+        let name = plugin.name();
+        assert!(seen.insert((name, plugin.active())), "two commands for one system are named {name}");
+        let alone = named(name).len() == 1 || plugin.active().system().is_some();
+        assert!(alone, "{name} is a command for some systems and for all");
     }
 }
 
@@ -31,7 +35,7 @@ fn names_are_unique() {
 fn every_file_is_a_command_of_that_name_and_documented() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plugins");
     let mut files = BTreeSet::new();
-    for folder in ["core", "linux"] {
+    for folder in ["core", "linux", "windows"] {
         for entry in fs::read_dir(here.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();

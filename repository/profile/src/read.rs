@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::document::{Document, Enum, Metadata};
+use crate::isf;
 use crate::vtype::{Struct, Type, TypeError};
 
 /// Bounds on what is accepted as a profile.
@@ -120,9 +121,15 @@ struct Symbols {
 }
 
 impl Profile {
-    /// Reads a document, gzip-compressed or plain (told by content).
+    /// Reads a document, gzip-compressed or plain (told by content). Symbol tables in ISF are converted.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ReadError> {
-        Self::parse_text(json_text(bytes, limits)?)
+        let text = json_text(bytes, limits)?;
+        if !isf::is_isf(&text) {
+            return Self::parse_text(text);
+        }
+        let document = isf::document_from_isf(&text)
+            .map_err(|error| ReadError::Section { section: "ISF".to_owned(), reason: error.to_string() })?;
+        Self::parse_text(document.to_canonical_json())
     }
 
     /// Reads a document from its JSON text.

@@ -59,7 +59,7 @@ pub(super) fn explain(base: &dyn AddressSpace, paging: &'static Paging, root: u6
                 break;
             }
         };
-        let next = match level.decode(entry.value) {
+        let next = match level.decode(entry.value, paging.kept) {
             Decoded::NotPresent => {
                 Next::Fault(Fault::NotPresent { addr, level: level.number, entry: entry.value })
             }

@@ -107,9 +107,9 @@ impl Level {
         (addr >> self.shift) & self.entries().wrapping_sub(1)
     }
 
-    /// What `entry` says.
-    fn decode(&self, entry: u64) -> Decoded {
-        if !self.present.holds(entry) {
+    /// What `entry` says. `kept` are entries that are not present for the processor, though memory still has their page.
+    fn decode(&self, entry: u64, kept: Option<Match>) -> Decoded {
+        if !self.present.holds(entry) && !kept.is_some_and(|kept| kept.holds(entry)) {
             return Decoded::NotPresent;
         }
         match self.leaf {
@@ -141,6 +141,9 @@ pub struct Paging {
     pub entry_bytes: u8,
     /// Bits of the root register (CR3) that are the physical address of the first table.
     pub root: u64,
+    /// Entries that are not present for the processor but name the page that still holds the bytes; `None` where the
+    /// operating system has no such entries, or is not known.
+    pub kept: Option<Match>,
     /// The levels, from the root down to level 1.
     pub levels: &'static [Level],
 }
@@ -204,6 +207,7 @@ pub static X64: Paging = Paging {
     signed: true,
     entry_bytes: 8,
     root: FRAME.mask,
+    kept: None,
     levels: &[PML4E, PDPTE, PDE, PTE],
 };
 
@@ -215,6 +219,7 @@ pub static X64_LA57: Paging = Paging {
     signed: true,
     entry_bytes: 8,
     root: FRAME.mask,
+    kept: None,
 };
 
 /// 32-bit mode with physical address extension; pages of 4 KiB and 2 MiB. The root is aligned to 32 bytes
@@ -225,6 +230,7 @@ pub static PAE: Paging = Paging {
     signed: false,
     entry_bytes: 8,
     root: 0xffff_ffe0,
+    kept: None,
     levels: &[Level { bits: 2, leaf: None, ..PDPTE }, PDE, PTE],
 };
 
@@ -236,6 +242,7 @@ pub static X86: Paging = Paging {
     signed: false,
     entry_bytes: 4,
     root: 0xffff_f000,
+    kept: None,
     levels: &[
         Level {
             name: "PDE",
@@ -261,3 +268,16 @@ pub static X86: Paging = Paging {
         },
     ],
 };
+
+/// Windows: bit 11 of an entry that is not valid says that the page is in transition, on its way out but still there;
+/// with bit 10 the entry is a prototype instead (`_MMPTE_TRANSITION` of any kernel's symbols).
+const TRANSITION: Option<Match> = Some(Match { mask: 0xc01, value: 0x800 });
+
+/// [`X64`] as Windows uses it.
+pub static WINDOWS_X64: Paging = Paging { kept: TRANSITION, ..X64 };
+/// [`X64_LA57`] as Windows uses it.
+pub static WINDOWS_X64_LA57: Paging = Paging { kept: TRANSITION, ..X64_LA57 };
+/// [`PAE`] as Windows uses it.
+pub static WINDOWS_PAE: Paging = Paging { kept: TRANSITION, ..PAE };
+/// [`X86`] as Windows uses it.
+pub static WINDOWS_X86: Paging = Paging { kept: TRANSITION, ..X86 };

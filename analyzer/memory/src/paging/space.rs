@@ -144,7 +144,7 @@ impl VirtualSpace {
             Upper::Table(table) => {
                 let entry =
                     read_entry(&*self.base, self.paging, last, table, addr).map_err(|(_, fault)| fault)?;
-                match last.decode(entry.value) {
+                match last.decode(entry.value, self.paging.kept) {
                     Decoded::Page(page) => Ok(offset_into(page, last.shift, addr)),
                     Decoded::NotPresent | Decoded::Table(_) => {
                         Err(Fault::NotPresent { addr, level: last.number, entry: entry.value })
@@ -160,7 +160,7 @@ impl VirtualSpace {
         for level in levels {
             let entry =
                 read_entry(&*self.base, self.paging, level, table, addr).map_err(|(_, fault)| fault)?;
-            match level.decode(entry.value) {
+            match level.decode(entry.value, self.paging.kept) {
                 Decoded::NotPresent => return Ok(Upper::NotPresent(level.number, entry.value)),
                 Decoded::Page(page) => {
                     let region = addr & !(1u64 << region_shift).wrapping_sub(1);

@@ -155,7 +155,7 @@ impl Iterator for Mappings<'_> {
 
     fn next(&mut self) -> Option<Run> {
         while let Some((level, first, value)) = self.next_entry() {
-            let page = match level.decode(value) {
+            let page = match level.decode(value, self.paging.kept) {
                 Decoded::NotPresent => continue,
                 Decoded::Table(table) => {
                     self.enter(table, first);

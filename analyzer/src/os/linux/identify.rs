@@ -20,6 +20,7 @@ use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
+use crate::os::System;
 use crate::session::Session;
 
 /// `__START_KERNEL_map`: where the kernel image is linked (arch/x86/include/asm/page_64_types.h).
@@ -63,7 +64,7 @@ struct Candidate {
 /// Identifies the kernel, or explains in full why not.
 pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     let image = session.image()?;
-    let mut diagnosis = Diagnosis::new(image);
+    let mut diagnosis = Diagnosis::new(image, System::Linux, "VMCOREINFO and a Linux banner");
     let mut evidence = Evidence::default();
     if let Some(text) = &image.hints.vmcoreinfo
         && let Some(info) = VmcoreInfo::parse(text)

@@ -1,9 +1,7 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
-pub mod address_space;
 pub mod command_line;
 pub mod cpu;
-pub mod expression;
 pub mod file;
 #[cfg(test)]
 mod fixture;

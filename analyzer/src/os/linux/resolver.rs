@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 
 use object::{Absent, Read};
 
-use super::expression::{Base, Expression, matches};
 use super::kallsyms::{self, ModuleSymbols};
 use super::module::{Module, modules};
 use super::{Kernel, KernelFact};
 use crate::error::Error;
 use crate::notes::Notes;
+use crate::os::expression::{Base, Expression, matches};
+use crate::os::symbols::{Symbols, named};
 use crate::session::{Fact, Session};
 
 /// Name of the kernel among the modules.
@@ -52,15 +53,6 @@ impl Fact for ResolverFact {
             }
         }
         Ok(Resolver::new(kernel, loaded))
-    }
-}
-
-/// The address an argument means. A plain number needs no kernel and no image.
-pub fn address(session: &Session, text: &str) -> Result<u64, Error> {
-    let expression = Expression::parse(text).map_err(Error::usage)?;
-    match expression.literal() {
-        Some(address) => Ok(address),
-        None => session.fact::<ResolverFact>()?.evaluate(&expression),
     }
 }
 
@@ -104,113 +96,6 @@ impl Resolver {
         Self { kernel, image: start..end, modules, budget: AtomicUsize::new(MODULE_SYMBOLS) }
     }
 
-    /// The address an expression means; see [`Expression`] for the syntax.
-    pub fn resolve(&self, text: &str) -> Result<u64, Error> {
-        self.evaluate(&Expression::parse(text).map_err(Error::usage)?)
-    }
-
-    /// The address a parsed expression means.
-    pub fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
-        let base = match expression.base {
-            Base::Address(address) => address,
-            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
-            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
-        };
-        let address = base.wrapping_add(expression.offset);
-        if !expression.deref {
-            return Ok(address);
-        }
-        let pointer = self.kernel.target().read_ptr(address);
-        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
-    }
-
-    /// Every symbol whose name matches, as `module!symbol`, sorted by address; `pattern` may have wildcards in both
-    /// parts and means the kernel's symbols where it names no module.
-    pub fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {
-        let (module, symbol) = pattern.split_once('!').unwrap_or((KERNEL, pattern));
-        let mut found = Vec::new();
-        if matches(module, KERNEL) {
-            let symbols = self.kernel.target().types().profile().symbols();
-            let hits = symbols.filter(|known| matches(symbol, known.name));
-            found.extend(
-                hits.map(|hit| {
-                    (format!("{KERNEL}!{}", hit.name), self.kernel.target().to_run_time(hit.value))
-                }),
-            );
-        }
-        for loaded in self.modules.iter().filter(|loaded| matches(&normal(module), &loaded.name)) {
-            match self.symbols(loaded) {
-                Ok(symbols) => {
-                    let hits = symbols.symbols.iter().filter(|known| matches(symbol, &known.name));
-                    found.extend(hits.map(|hit| (format!("{}!{}", loaded.name, hit.name), hit.address)));
-                }
-                // Where several modules are asked, the report tells.
-                Err(_) if module != loaded.name => {}
-                Err(why) => return Err(no_symbols(&loaded.name, why)),
-            }
-        }
-        found.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-        Ok(found)
-    }
-
-    /// `module!symbol` or `module!symbol+0x1f` for an address of the kernel image or a module; `module+0x1f` where no
-    /// symbol precedes it there. `None` elsewhere.
-    #[must_use]
-    pub fn describe(&self, address: u64) -> Option<String> {
-        self.names(address).into_iter().next()
-    }
-
-    /// All names of an address, as [`Self::describe`] gives the first: fewest leading underscores, shortest, then by
-    /// alphabet.
-    #[must_use]
-    pub fn names(&self, address: u64) -> Vec<String> {
-        if self.image.contains(&address) {
-            return match self.kernel.target().nearest_symbols(address) {
-                Some((names, distance)) => named(KERNEL, &names, distance),
-                None => vec![format!("{KERNEL}+{:#x}", address.wrapping_sub(self.image.start))],
-            };
-        }
-        let found = self.modules.iter().find_map(|loaded| Some((loaded, loaded.range_of(address)?)));
-        let Some((loaded, (base, _))) = found else { return Vec::new() };
-        let symbols = self.symbols(loaded).map(|symbols| symbols.symbols.as_slice()).unwrap_or_default();
-        let end = symbols.partition_point(|symbol| symbol.address <= address);
-        let nearest =
-            end.checked_sub(1).and_then(|last| symbols.get(last)).filter(|symbol| symbol.address >= base);
-        let Some(nearest) = nearest.map(|symbol| symbol.address) else {
-            return vec![format!(
-                "{}+{:#x}",
-                loaded.name,
-                address.wrapping_sub(loaded.base.clone().unwrap_or(base))
-            )];
-        };
-        let same = symbols
-            .get(..end)
-            .unwrap_or_default()
-            .iter()
-            .rev()
-            .take_while(|symbol| symbol.address == nearest);
-        let names: Vec<String> = same.map(|symbol| symbol.name.clone()).collect();
-        named(&loaded.name, &names, address.wrapping_sub(nearest))
-    }
-
-    /// Notes what is missing from the symbol tables that were read so far.
-    pub fn report(&self, notes: &Notes) {
-        for loaded in &self.modules {
-            match loaded.symbols.get() {
-                Some(Ok(symbols)) if symbols.missing > 0 => {
-                    notes.partial(format!(
-                        "{} symbols of module {} cannot be read",
-                        symbols.missing, loaded.name
-                    ));
-                }
-                Some(Err(why)) if why.is_loss() => {
-                    notes.partial(format!("symbols of module {} cannot be read: {why}", loaded.name));
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// The module that holds an address: `linux`, or a loaded module; `None` for memory of neither.
     #[must_use]
     pub fn module_of(&self, address: u64) -> Option<&str> {
@@ -221,21 +106,6 @@ impl Resolver {
             .iter()
             .find(|loaded| loaded.range_of(address).is_some())
             .map(|loaded| loaded.name.as_str())
-    }
-
-    /// Addresses inside `start..end` where symbols begin, ascending, each with its first name as `module!symbol`.
-    #[must_use]
-    pub fn symbols_between(&self, start: u64, end: u64) -> Vec<(u64, String)> {
-        let mut found = Vec::new();
-        let mut last = end.checked_sub(1);
-        while let Some(address) = last.filter(|address| *address >= start) {
-            let begin = self.symbol_start(address).filter(|begin| *begin >= start);
-            let Some(begin) = begin else { break };
-            found.extend(self.describe(begin).map(|name| (begin, name)));
-            last = begin.checked_sub(1);
-        }
-        found.reverse();
-        found
     }
 
     /// Where the symbol that covers an address begins.
@@ -310,16 +180,112 @@ impl Resolver {
     }
 }
 
+impl Symbols for Resolver {
+    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
+        let base = match expression.base {
+            Base::Address(address) => address,
+            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
+            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
+        };
+        let address = base.wrapping_add(expression.offset);
+        if !expression.deref {
+            return Ok(address);
+        }
+        let pointer = self.kernel.target().read_ptr(address);
+        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    }
+
+    fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {
+        let (module, symbol) = pattern.split_once('!').unwrap_or((KERNEL, pattern));
+        let mut found = Vec::new();
+        if matches(module, KERNEL) {
+            let symbols = self.kernel.target().types().profile().symbols();
+            let hits = symbols.filter(|known| matches(symbol, known.name));
+            found.extend(
+                hits.map(|hit| {
+                    (format!("{KERNEL}!{}", hit.name), self.kernel.target().to_run_time(hit.value))
+                }),
+            );
+        }
+        for loaded in self.modules.iter().filter(|loaded| matches(&normal(module), &loaded.name)) {
+            match self.symbols(loaded) {
+                Ok(symbols) => {
+                    let hits = symbols.symbols.iter().filter(|known| matches(symbol, &known.name));
+                    found.extend(hits.map(|hit| (format!("{}!{}", loaded.name, hit.name), hit.address)));
+                }
+                // Where several modules are asked, the report tells.
+                Err(_) if module != loaded.name => {}
+                Err(why) => return Err(no_symbols(&loaded.name, why)),
+            }
+        }
+        found.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        Ok(found)
+    }
+
+    fn names(&self, address: u64) -> Vec<String> {
+        if self.image.contains(&address) {
+            return match self.kernel.target().nearest_symbols(address) {
+                Some((names, distance)) => named(KERNEL, &names, distance),
+                None => vec![format!("{KERNEL}+{:#x}", address.wrapping_sub(self.image.start))],
+            };
+        }
+        let found = self.modules.iter().find_map(|loaded| Some((loaded, loaded.range_of(address)?)));
+        let Some((loaded, (base, _))) = found else { return Vec::new() };
+        let symbols = self.symbols(loaded).map(|symbols| symbols.symbols.as_slice()).unwrap_or_default();
+        let end = symbols.partition_point(|symbol| symbol.address <= address);
+        let nearest =
+            end.checked_sub(1).and_then(|last| symbols.get(last)).filter(|symbol| symbol.address >= base);
+        let Some(nearest) = nearest.map(|symbol| symbol.address) else {
+            return vec![format!(
+                "{}+{:#x}",
+                loaded.name,
+                address.wrapping_sub(loaded.base.clone().unwrap_or(base))
+            )];
+        };
+        let same = symbols
+            .get(..end)
+            .unwrap_or_default()
+            .iter()
+            .rev()
+            .take_while(|symbol| symbol.address == nearest);
+        let names: Vec<String> = same.map(|symbol| symbol.name.clone()).collect();
+        named(&loaded.name, &names, address.wrapping_sub(nearest))
+    }
+
+    fn report(&self, notes: &Notes) {
+        for loaded in &self.modules {
+            match loaded.symbols.get() {
+                Some(Ok(symbols)) if symbols.missing > 0 => {
+                    notes.partial(format!(
+                        "{} symbols of module {} cannot be read",
+                        symbols.missing, loaded.name
+                    ));
+                }
+                Some(Err(why)) if why.is_loss() => {
+                    notes.partial(format!("symbols of module {} cannot be read: {why}", loaded.name));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn symbols_between(&self, start: u64, end: u64) -> Vec<(u64, String)> {
+        let mut found = Vec::new();
+        let mut last = end.checked_sub(1);
+        while let Some(address) = last.filter(|address| *address >= start) {
+            let begin = self.symbol_start(address).filter(|begin| *begin >= start);
+            let Some(begin) = begin else { break };
+            found.extend(self.describe(begin).map(|name| (begin, name)));
+            last = begin.checked_sub(1);
+        }
+        found.reverse();
+        found
+    }
+}
+
 /// The kernel's spelling of a module's name: `modprobe` accepts dashes, the kernel has underscores.
 fn normal(name: &str) -> String {
     name.replace('-', "_")
-}
-
-fn named(module: &str, names: &[String], distance: u64) -> Vec<String> {
-    let mut names: Vec<&String> = names.iter().collect();
-    names.sort_by_key(|name| (name.len() - name.trim_start_matches('_').len(), name.len(), name.as_str()));
-    let suffix = if distance == 0 { String::new() } else { format!("+{distance:#x}") };
-    names.into_iter().map(|name| format!("{module}!{name}{suffix}")).collect()
 }
 
 fn no_symbol(name: &str) -> Error {

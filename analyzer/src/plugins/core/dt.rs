@@ -9,8 +9,9 @@ use memory::FileSpace;
 use object::{Object, Scalar, Target, Types};
 use profile::{Struct, Type};
 
-use crate::os::linux::address_space::SpaceArg;
-use crate::os::linux::{KernelFact, resolver, types};
+use crate::os::address_space::SpaceArg;
+use crate::os::symbols;
+use crate::os::system::{Kernel, types};
 use crate::plugin::prelude::*;
 use crate::table::{Value, text_of};
 
@@ -70,8 +71,8 @@ impl Plugin for Dt {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let (target, addr) = match &args.offset {
             Some(text) => {
-                let kernel = session.fact::<KernelFact>()?;
-                (args.space.address_space.target(session, &kernel)?, Some(resolver::address(session, text)?))
+                let target = args.space.address_space.target(session)?;
+                (target, Some(symbols::address(session, text)?))
             }
             None => (definitions(session)?, None),
         };
@@ -109,7 +110,7 @@ fn definitions(session: &Session) -> Result<Target, Error> {
         }
         (None, None) => Err(Error::usage("this command needs a profile or a memory image")
             .with_hint("name one: rekal -p PROFILE dt STRUCT, or rekal -f IMAGE dt STRUCT")),
-        _ => Ok(session.fact::<KernelFact>()?.target().clone()),
+        _ => Ok(Kernel::of(session)?.target().clone()),
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use memory::{AddressSpace, Fault, FileSpace};
 
-use crate::os::linux::address_space::SpaceArg;
-use crate::os::linux::resolver::{self, Resolver, ResolverFact};
+use crate::os::address_space::SpaceArg;
+use crate::os::symbols::{self, Symbols};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -62,12 +62,12 @@ impl Plugin for Dump {
     type Row = Row;
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let start = resolver::address(session, &args.offset)?;
+        let start = symbols::address(session, &args.offset)?;
         let (space, resolver): (Arc<dyn AddressSpace>, _) = match &args.data {
             Some(text) => (Arc::new(FileSpace::from_vec(text.clone().into_bytes())), None),
             None => {
                 let name = args.space.address_space;
-                let resolver = if name.is_virtual() { Some(session.fact::<ResolverFact>()?) } else { None };
+                let resolver = if name.is_virtual() { Some(symbols::symbols(session)?) } else { None };
                 (name.open(session)?, resolver)
             }
         };
@@ -88,7 +88,8 @@ impl Plugin for Dump {
             // The last address there is has no successor.
             let left = length.saturating_sub(done).min(u64::MAX.wrapping_sub(address).saturating_add(1));
             let bytes = read(&*space, address, width.min(left), &mut lost);
-            let comment = resolver.as_ref().and_then(|resolver| comment(resolver, address, width, done == 0));
+            let comment =
+                resolver.as_ref().and_then(|resolver| comment(&**resolver, address, width, done == 0));
             out.push(Row {
                 offset: Address(address),
                 hexdump: hexdump(&bytes, usize::from(args.width)),
@@ -151,7 +152,7 @@ fn hexdump(bytes: &[Option<u8>], width: usize) -> String {
     format!("{:1$}  {text}", hex.join(" "), (width * 3).saturating_sub(1))
 }
 
-fn comment(resolver: &Resolver, address: u64, width: u64, first: bool) -> Option<String> {
+fn comment(resolver: &dyn Symbols, address: u64, width: u64, first: bool) -> Option<String> {
     let mut names: Vec<String> = resolver
         .symbols_between(address, address.saturating_add(width))
         .into_iter()

@@ -38,10 +38,14 @@ impl Plugin for Info {
     fn collect(&self, _: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let all = match &args.item {
             None => plugins::ALL.to_vec(),
-            Some(name) => vec![plugins::find(name).ok_or_else(|| {
-                Error::usage(format!("unknown command: {name}")).with_hint("rekal info lists all commands")
-            })?],
+            Some(name) => plugins::named(name),
         };
+        if all.is_empty() {
+            let name = args.item.as_deref().unwrap_or_default();
+            return Err(
+                Error::usage(format!("unknown command: {name}")).with_hint("rekal info lists all commands")
+            );
+        }
         for plugin in all {
             let mut push = |parameter, docs: String| {
                 out.push(Row { command: plugin.name(), active: plugin.active().name(), parameter, docs })

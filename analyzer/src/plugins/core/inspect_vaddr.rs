@@ -4,8 +4,8 @@
 
 use memory::Stored;
 
-use crate::os::linux::address_space::SpaceArg;
-use crate::os::linux::resolver;
+use crate::os::address_space::SpaceArg;
+use crate::os::symbols;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -45,7 +45,7 @@ impl Plugin for InspectVaddr {
     type Row = Row;
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let mut addr = resolver::address(session, &args.address)?;
+        let mut addr = symbols::address(session, &args.address)?;
         let top = args.space.address_space.open(session)?;
         let mut space = top.as_ref();
         // Each space has one below it, given when it was made, so this ends.

@@ -3,7 +3,7 @@
 //! Shows what every other command works on, and every decision of the identification. Truth: the memory map the
 //! emulator reports of the guest, its CR3, and the guest's `/proc/iomem`.
 
-use crate::os::linux::KernelFact;
+use crate::os::Kernel;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -11,9 +11,9 @@ pub struct LoadAs;
 
 row! {
     pub struct Row {
-        /// What the row is about: `layer`, `run`, `kernel`, `dtb`, `kernel_slide`, `profile` or `decision`.
+        /// What the row is about: `layer`, `run`, `kernel`, `dtb`, `kernel_slide`, `kernel_base`, `profile` or `decision`.
         item: &'static str,
-        /// First physical address of a run; value of `dtb` and `kernel_slide`.
+        /// First physical address of a run; value of `dtb`, `kernel_slide` and `kernel_base`.
         start: Option<Address>,
         /// Address behind the last byte of a run.
         end: Option<Address>,
@@ -55,16 +55,19 @@ impl Plugin for LoadAs {
                 comment: format!("at {:#x} of the layer below", run.target),
             })?;
         }
-        let kernel = session.fact::<KernelFact>()?;
-        out.push(Row::text("kernel", kernel.paging().name))?;
+        let kernel = Kernel::of(session)?;
+        out.push(Row::text("kernel", kernel.paging_name()))?;
         out.push(Row::value("dtb", kernel.dtb(), "physical address of the page table root"))?;
-        out.push(Row::value(
-            "kernel_slide",
-            kernel.layout().slide,
-            "run-time minus link-time virtual address",
-        ))?;
-        let profile = format!("{} from {}", kernel.profile_name(), kernel.profile_source());
-        out.push(Row::text("profile", profile))?;
+        out.push(match &kernel {
+            Kernel::Linux(kernel) => {
+                Row::value("kernel_slide", kernel.layout().slide, "run-time minus link-time virtual address")
+            }
+            Kernel::Windows(kernel) => {
+                Row::value("kernel_base", kernel.base(), "virtual address of the image nt")
+            }
+        })?;
+        let (name, source) = kernel.profile();
+        out.push(Row::text("profile", format!("{name} from {source}")))?;
         for decision in kernel.decisions() {
             out.push(Row::text("decision", decision))?;
         }

@@ -1,5 +1,6 @@
 //! Commands for any image, and those that need none.
 
+pub mod address_resolver;
 pub mod build_inventory;
 pub mod convert_profile;
 pub mod dt;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use memory::{AddressSpace, FileSpace};
 
-use crate::os::linux::address_space::SpaceArg;
-use crate::os::linux::resolver;
+use crate::os::address_space::SpaceArg;
+use crate::os::symbols;
 use crate::pe::{ExportTarget, Headers, ImportKind, ImportedBy, Listing, Pe};
 use crate::plugin::prelude::*;
 use crate::table::{Cell as _, Value};
@@ -94,7 +94,7 @@ fn open(session: &Session, args: &Args) -> Result<Pe, Error> {
     if file.is_none() && crate::parse::address(&args.image_base).is_err() && given.is_file() {
         return Pe::file(&read(given)?, 0).map_err(bad);
     }
-    let base = resolver::address(session, &args.image_base)?;
+    let base = symbols::address(session, &args.image_base)?;
     if let Some(file) = file {
         return Pe::file(&read(file)?, base).map_err(bad);
     }

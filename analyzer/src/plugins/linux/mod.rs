@@ -1,6 +1,5 @@
 //! Commands for Linux images.
 
-pub mod address_resolver;
 pub mod arp;
 pub mod banner;
 pub mod cpuinfo;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use memory::{AddressSpace, Next, Step, Stored, VirtualSpace};
 
-use crate::os::linux::{Kernel, KernelFact, ProcessFilter, resolver, task};
+use crate::os::linux::{Kernel, KernelFact, ProcessFilter, task};
+use crate::os::symbols;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -52,7 +53,7 @@ impl Plugin for Vtop {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        let address = resolver::address(session, &args.virtual_address)?;
+        let address = symbols::address(session, &args.virtual_address)?;
         if args.processes.is_all() {
             return explain(None, kernel.space(), address, out);
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use memory::AddressSpace;
 use object::Target;
 
-use super::task::{self, processes};
-use super::{Kernel, KernelFact};
+use super::linux::task::{self, processes};
+use super::system::Kernel;
+use super::windows;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -61,27 +62,30 @@ impl SpaceName {
     pub fn open(self, session: &Session) -> Result<Arc<dyn AddressSpace>, Error> {
         match self {
             Self::Physical => Ok(Arc::clone(&session.image()?.space)),
-            Self::Kernel | Self::Process(_) => {
-                let kernel = session.fact::<KernelFact>()?;
-                Ok(Arc::clone(self.target(session, &kernel)?.shared_space()))
-            }
+            Self::Kernel | Self::Process(_) => Ok(Arc::clone(self.target(session)?.shared_space())),
         }
     }
 
     /// The kernel's types over the address space.
-    pub fn target(self, session: &Session, kernel: &Kernel) -> Result<Target, Error> {
-        match self {
-            Self::Kernel => Ok(kernel.target().clone()),
-            Self::Physical => Ok(kernel.target().with_space(Arc::clone(kernel.physical()))),
-            Self::Process(pid) => {
+    pub fn target(self, session: &Session) -> Result<Target, Error> {
+        let kernel = Kernel::of(session)?;
+        match (self, &kernel) {
+            (Self::Kernel, _) => Ok(kernel.target().clone()),
+            (Self::Physical, _) => Ok(kernel.target().with_space(Arc::clone(kernel.physical()))),
+            (Self::Process(pid), Kernel::Linux(kernel)) => {
                 let tasks = processes(session, kernel)?;
-                let task = tasks.iter().find(|task| task.pid() == Ok(pid));
-                let task = task.ok_or_else(|| {
-                    Error::usage(format!("no process has this pid: {pid}"))
-                        .with_hint("rekal pslist lists them")
-                })?;
+                let task = tasks.iter().find(|task| task.pid() == Ok(pid)).ok_or_else(|| no_process(pid))?;
                 task.user_target(kernel).map_err(|why| {
                     Error::analysis(format!("cannot use the memory of {}: {why}", task::describe(task)))
+                })
+            }
+            (Self::Process(pid), Kernel::Windows(kernel)) => {
+                let wanted = u64::try_from(pid).unwrap_or(0);
+                let processes = windows::processes(session, kernel)?;
+                let found = processes.iter().find(|process| process.pid() == Ok(wanted));
+                let process = found.ok_or_else(|| no_process(pid))?;
+                process.user_target(kernel).map_err(|why| {
+                    Error::analysis(format!("cannot use the memory of {}: {why}", process.describe()))
                 })
             }
         }
@@ -92,6 +96,10 @@ impl SpaceName {
     pub fn is_virtual(self) -> bool {
         self != Self::Physical
     }
+}
+
+fn no_process(pid: i32) -> Error {
+    Error::usage(format!("no process has this pid: {pid}")).with_hint("rekal pslist lists them")
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! `address_resolver`: addresses of symbols, and symbols of addresses.
 //!
-//! Symbols of the kernel are those of the profile, those of modules are read from memory. Truth: `/proc/kallsyms`.
+//! Symbols of the kernel are those of the profile. Those of Linux modules are read from memory; those of Windows modules
+//! are of their own profiles, else what they export. Truth: `/proc/kallsyms`.
 
-use crate::os::linux::expression::Expression;
-use crate::os::linux::resolver::{Resolver, ResolverFact};
+use crate::os::expression::Expression;
+use crate::os::symbols::{Symbols, symbols};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -13,7 +14,7 @@ pub struct AddressResolver;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Symbols, patterns or addresses: [*](0xADDRESS|module!symbol|symbol)[+OFFSET], linux!tcp_*; the kernel is the
-    /// module linux
+    /// module linux or nt
     #[arg(value_name = "SYMBOL", required = true)]
     pub symbol: Vec<String>,
 }
@@ -30,12 +31,12 @@ row! {
 impl Plugin for AddressResolver {
     const NAME: &'static str = "address_resolver";
     const SUMMARY: &'static str = "Look up symbols and addresses";
-    const ACTIVE: Active = Active::Linux;
+    const ACTIVE: Active = Active::Image;
     type Args = Args;
     type Row = Row;
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let resolver = session.fact::<ResolverFact>()?;
+        let resolver = symbols(session)?;
         for text in &args.symbol {
             if Expression::is_pattern(text) {
                 let found = resolver.search(text.trim())?;
@@ -50,7 +51,7 @@ impl Plugin for AddressResolver {
             let address = resolver.resolve(text)?;
             let named =
                 Expression::parse(text).is_ok_and(|parsed| !parsed.deref && parsed.literal().is_none());
-            let names = if named { vec![Ok(text.clone())] } else { names(&resolver, address) };
+            let names = if named { vec![Ok(text.clone())] } else { names(&*resolver, address) };
             for symbol in names {
                 out.push(Row { symbol, offset: Address(address) })?;
             }
@@ -61,7 +62,7 @@ impl Plugin for AddressResolver {
 }
 
 /// All names of an address, or one absent name.
-fn names(resolver: &Resolver, address: u64) -> Vec<Read<String>> {
+fn names(resolver: &dyn Symbols, address: u64) -> Vec<Read<String>> {
     let names = resolver.names(address);
     if names.is_empty() {
         return vec![Err(Absent::NotApplicable("in neither the kernel image nor a module"))];

@@ -1,0 +1,191 @@
+//! Which Windows kernel is in an image, which profile describes it, and where it is loaded.
+//!
+//! Evidence, best first: page table roots named by the container or the low stub, whose kernel image names its PDB; then
+//! everything a pass over physical memory finds. A profile is fetched by the identity of that PDB and used only when the
+//! structures it describes are where it says. Every decision is logged.
+
+use std::sync::Arc;
+
+use memory::{AddressSpace, VirtualSpace};
+use profile::Profile;
+use profile::names::ProfileName;
+use repository::{LoadError, Loaded};
+
+use super::evidence::{Build, Evidence, Found};
+use super::kernel::{Kernel, Layout};
+use super::roots::{self, MODES, Root};
+use super::verify::{system_dtb, verify};
+use crate::diagnosis::Diagnosis;
+use crate::error::Error;
+use crate::os::System;
+use crate::session::Session;
+
+/// Most combinations of a root, a base and a build that are tried when the kernel's image itself cannot be read.
+const MAX_GUESSES: usize = 64;
+
+/// Identifies the kernel, or explains in full why not.
+pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
+    let image = session.image()?;
+    let looked_for = "page tables of Windows, a kernel image, RSDS records of its PDB and debugger blocks";
+    let mut search = Search {
+        session,
+        diagnosis: Diagnosis::new(image, System::Windows, looked_for),
+        profiles: Vec::new(),
+        named: None,
+    };
+    if let Some(name) = &session.config.profile {
+        search.named = search.load(name, |name| session.repositories().map(|all| all.load(name)))?;
+        if search.named.is_none() {
+            return Err(search.diagnosis.into_error());
+        }
+    }
+    let mut evidence = Evidence::quick(image);
+    if let Some(dtb) = session.config.dtb {
+        let source = || "as the user says".to_owned();
+        evidence.replace_roots(MODES.map(|paging| Root { dtb, paging, source: source(), entry: None }));
+    }
+    for scanned in [false, true] {
+        if scanned {
+            evidence.scan(image);
+        }
+        for found in evidence.kernels(&image.space) {
+            if let Some(kernel) = search.try_found(&image.space, &evidence, &found)? {
+                return Ok(kernel);
+            }
+        }
+    }
+    for build in &evidence.builds {
+        search.describe(build, evidence.roots.first().map(|(_, root)| root), &image.space);
+    }
+    // The image of the kernel is not readable through any root: debugger blocks may still tell where it is.
+    let guesses = evidence.debugger_bases.iter().flat_map(|(at, base)| {
+        let roots = evidence.roots.iter().filter(|(quality, _)| quality.shared_data);
+        roots.map(move |(_, root)| (*at, Found { root: root.clone(), base: *base, build: None }))
+    });
+    for (at, found) in guesses.take(MAX_GUESSES) {
+        search.diagnosis.decided(format!("debugger block at physical {at:#x} names base {:#x}", found.base));
+        if let Some(kernel) = search.try_found(&image.space, &evidence, &found)? {
+            return Ok(kernel);
+        }
+    }
+    Err(search.diagnosis.into_error())
+}
+
+/// A search under way.
+struct Search<'s> {
+    session: &'s Session,
+    diagnosis: Diagnosis,
+    /// Profiles loaded so far.
+    profiles: Vec<Candidate>,
+    /// The one the user named.
+    named: Option<Candidate>,
+}
+
+/// A profile under test.
+#[derive(Clone)]
+struct Candidate {
+    name: String,
+    source: String,
+    profile: Arc<Profile>,
+}
+
+impl Search<'_> {
+    /// Tests the profiles that may describe a kernel at the place it was found.
+    fn try_found(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        evidence: &Evidence,
+        found: &Found,
+    ) -> Result<Option<Kernel>, Error> {
+        if let Some(build) = &found.build {
+            self.describe(build, Some(&found.root), space);
+        }
+        let builds: Vec<Build> = match &found.build {
+            Some(build) => vec![build.clone()],
+            None => evidence.builds.clone(),
+        };
+        let candidates = match self.named.clone() {
+            Some(named) => vec![named],
+            None => {
+                builds.iter().map(|build| self.profile_of(build)).collect::<Result<Vec<_>, _>>()?.concat()
+            }
+        };
+        for candidate in candidates {
+            let base = self.session.config.kernel_slide.unwrap_or(found.base);
+            let layout = Layout { paging: found.root.paging, dtb: found.root.dtb, base };
+            match verify(&candidate.profile, space, layout) {
+                Ok(()) => return Ok(Some(self.kernel(space, candidate, layout, &found.root))),
+                Err(reason) => {
+                    self.diagnosis.refused(&candidate.name, &format!("{}: {reason}", found.root.source));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn kernel(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        candidate: Candidate,
+        layout: Layout,
+        root: &Root,
+    ) -> Kernel {
+        self.diagnosis
+            .decided(format!("page tables: {} at {:#x}, {}", root.paging.name, root.dtb, root.source));
+        let Candidate { name, source, profile } = candidate;
+        self.diagnosis.decided(format!("{name} fits the kernel at {:#x}", layout.base));
+        let layout = match system_dtb(&profile, space, layout) {
+            Some(dtb) if self.session.config.dtb.is_none() && dtb != layout.dtb => {
+                self.diagnosis.decided(format!("page tables of the process System: {dtb:#x}"));
+                Layout { dtb, ..layout }
+            }
+            _ => layout,
+        };
+        let decisions = self.diagnosis.decisions().to_vec();
+        Kernel::new(self.session, profile, Arc::clone(space), layout, (name, source), decisions)
+    }
+
+    /// Tells the diagnosis of a kernel build.
+    fn describe(&mut self, build: &Build, root: Option<&Root>, space: &Arc<dyn AddressSpace>) {
+        let version = root.and_then(|root| {
+            let virt = VirtualSpace::new(Arc::clone(space), root.paging, root.dtb);
+            roots::version(&virt, root.paging.bits == 32)
+        });
+        let version = version.map_or_else(String::new, |version| format!("{version}, "));
+        let name = format!("{version}{} {}", build.pdb, build.id);
+        self.diagnosis.kernel(&name, None, &build.source);
+    }
+
+    /// The profile of a build, from the repositories.
+    fn profile_of(&mut self, build: &Build) -> Result<Vec<Candidate>, Error> {
+        let text = format!("nt/GUID/{}", build.id);
+        if let Some(known) = self.profiles.iter().find(|candidate| candidate.name == text) {
+            return Ok(vec![known.clone()]);
+        }
+        let Ok(name) = ProfileName::new(&text) else { return Ok(Vec::new()) };
+        let session = self.session;
+        let found = self.load(&text, |_| session.repositories().map(|all| all.load_named(&name)))?;
+        self.profiles.extend(found.clone());
+        Ok(found.into_iter().collect())
+    }
+
+    /// Loads a profile unless it was tried before.
+    fn load(
+        &mut self,
+        name: &str,
+        load: impl FnOnce(&str) -> Result<Result<Loaded, LoadError>, Error>,
+    ) -> Result<Option<Candidate>, Error> {
+        if self.diagnosis.already_tried(name) {
+            return Ok(None);
+        }
+        Ok(match load(name)? {
+            Ok(Loaded { name, profile, source, .. }) => {
+                Some(Candidate { name, source, profile: Arc::new(profile) })
+            }
+            Err(error) => {
+                self.diagnosis.asked(&error.trace);
+                None
+            }
+        })
+    }
+}

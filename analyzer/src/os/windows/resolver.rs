@@ -1,0 +1,288 @@
+//! Symbols to addresses and back: the kernel by its profile, modules by theirs where a repository has it, else by what they
+//! export.
+//!
+//! The kernel is the module `nt`. Symbols of other modules are looked for when first asked for.
+
+use std::sync::{Arc, OnceLock};
+
+use memory::AddressSpace;
+use profile::Profile;
+use profile::names::ProfileName;
+
+use super::module::{modules, short_name};
+use super::{Kernel, KernelFact};
+use crate::error::Error;
+use crate::notes::Notes;
+use crate::os::expression::{Base, Expression, matches};
+use crate::os::symbols::{Symbols, named};
+use crate::pe::{ExportTarget, Pe};
+use crate::session::{Fact, Session};
+
+/// Name of the kernel among the modules.
+pub const KERNEL: &str = "nt";
+/// Bytes of a kernel image where no list of modules says; symbols behind the last one are believed this far.
+const KERNEL_SIZE: u64 = 0x200_0000;
+/// Most modules whose symbols are used; systems have a few hundred.
+const MAX_MODULES: usize = 1 << 14;
+
+/// The resolver of the session's image.
+pub struct ResolverFact;
+
+impl Fact for ResolverFact {
+    type Value = Resolver;
+    const NAME: &'static str = "windows symbols";
+
+    fn compute(session: &Session) -> Result<Resolver, Error> {
+        let kernel = session.fact::<KernelFact>()?;
+        let list = match modules(&session.notes, kernel.target()) {
+            Ok(list) => list,
+            Err(error) => {
+                session.notes.partial(format!("symbols of modules are missing: {error}"));
+                Vec::new()
+            }
+        };
+        if list.len() > MAX_MODULES {
+            session.notes.partial(format!("symbols of the first {MAX_MODULES} modules only"));
+        }
+        let mut loaded = Vec::new();
+        for module in list.iter().take(MAX_MODULES) {
+            // A torn entry is in the table of modules; it has no symbols.
+            if let (Ok(name), Ok(base), Ok(size)) = (module.name(), module.base(), module.size()) {
+                loaded.push(Loaded::new(short_name(&name), base, size.into()));
+            }
+        }
+        drop(list);
+        Ok(Resolver::new(session, kernel, loaded))
+    }
+}
+
+/// A module.
+struct Loaded {
+    name: String,
+    base: u64,
+    size: u64,
+    symbols: OnceLock<Result<Table, String>>,
+}
+
+impl Loaded {
+    fn new(name: String, base: u64, size: u64) -> Self {
+        Self { name, base, size, symbols: OnceLock::new() }
+    }
+}
+
+/// Symbols of a module, relative to its base.
+enum Table {
+    /// Of its profile.
+    Profile(Arc<Profile>),
+    /// What it exports, by ascending address.
+    Exports(Vec<(u64, String)>),
+}
+
+impl Table {
+    /// Names at the symbol that is nearest at or below a relative address, and the distance from it.
+    fn nearest(&self, rva: u64) -> Option<(Vec<String>, u64)> {
+        match self {
+            Self::Profile(profile) => {
+                let hits = profile.symbols_at_or_below(rva);
+                let at = hits.first()?.value;
+                Some((hits.iter().map(|hit| hit.name.to_owned()).collect(), rva.wrapping_sub(at)))
+            }
+            Self::Exports(exports) => {
+                let end = exports.partition_point(|(at, _)| *at <= rva);
+                let below = exports.get(..end)?;
+                let at = below.last()?.0;
+                let same = below.iter().rev().take_while(|(other, _)| *other == at);
+                Some((same.map(|(_, name)| name.clone()).collect(), rva.wrapping_sub(at)))
+            }
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<u64> {
+        match self {
+            Self::Profile(profile) => profile.symbol(name),
+            Self::Exports(exports) => exports.iter().find(|(_, known)| known == name).map(|(at, _)| *at),
+        }
+    }
+
+    fn search(&self, pattern: &str) -> Vec<(u64, String)> {
+        let hit = |name: &str| matches(pattern, name);
+        match self {
+            Self::Profile(profile) => profile
+                .symbols()
+                .filter(|symbol| hit(symbol.name))
+                .map(|symbol| (symbol.value, symbol.name.to_owned()))
+                .collect(),
+            Self::Exports(exports) => exports.iter().filter(|(_, name)| hit(name)).cloned().collect(),
+        }
+    }
+}
+
+/// Loads the profile of a name from the repositories; says who was asked where none has it.
+type LoadProfile = Box<dyn Fn(&ProfileName) -> Result<Profile, String> + Send + Sync>;
+
+/// Symbols of the kernel and its modules, or of a process.
+pub struct Resolver {
+    kernel: Arc<Kernel>,
+    /// Memory the modules are in.
+    space: Arc<dyn AddressSpace>,
+    modules: Vec<Loaded>,
+    load: LoadProfile,
+}
+
+impl Resolver {
+    fn new(session: &Session, kernel: Arc<Kernel>, mut modules: Vec<Loaded>) -> Self {
+        if !modules.iter().any(|module| module.base == kernel.base()) {
+            modules.insert(0, Loaded::new(KERNEL.to_owned(), kernel.base(), KERNEL_SIZE));
+        }
+        for module in modules.iter_mut().filter(|module| module.base == kernel.base()) {
+            KERNEL.clone_into(&mut module.name);
+            module.symbols =
+                OnceLock::from(Ok(Table::Profile(Arc::clone(kernel.target().types().profile()))));
+        }
+        let repositories = session.repositories().map(Arc::clone);
+        let load: LoadProfile = Box::new(move |name| {
+            let repositories = repositories.as_ref().map_err(ToString::to_string)?;
+            repositories.load_named(name).map(|loaded| loaded.profile).map_err(|error| error.to_string())
+        });
+        let space = Arc::clone(kernel.target().shared_space());
+        Self { kernel, space, modules, load }
+    }
+
+    /// The module that holds an address: `nt`, or a loaded module; `None` for memory of none.
+    #[must_use]
+    pub fn module_of(&self, address: u64) -> Option<&str> {
+        self.loaded_at(address).map(|loaded| loaded.name.as_str())
+    }
+
+    fn loaded_at(&self, address: u64) -> Option<&Loaded> {
+        self.modules.iter().find(|loaded| address.wrapping_sub(loaded.base) < loaded.size)
+    }
+
+    fn symbols<'s>(&'s self, loaded: &'s Loaded) -> Result<&'s Table, &'s String> {
+        loaded.symbols.get_or_init(|| self.read(loaded)).as_ref()
+    }
+
+    fn read(&self, loaded: &Loaded) -> Result<Table, String> {
+        let pe = Pe::mapped(&self.space, loaded.base).map_err(|why| why.to_string())?;
+        if let Ok(record) = pe.rsds()
+            && let Ok(name) = ProfileName::new(&format!("{}/GUID/{}", loaded.name, record.id))
+            && let Ok(profile) = (self.load)(&name)
+        {
+            return Ok(Table::Profile(Arc::new(profile)));
+        }
+        let exports = pe.exports().map_err(|why| why.to_string())?;
+        let mut table: Vec<(u64, String)> = exports
+            .entries
+            .items
+            .into_iter()
+            .filter_map(|export| match (export.name, export.target) {
+                (Ok(name), Ok(ExportTarget::Rva(rva))) => Some((u64::from(rva), name)),
+                _ => None,
+            })
+            .collect();
+        table.sort();
+        Ok(Table::Exports(table))
+    }
+
+    fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
+        let loaded = self.module(module).ok_or_else(|| {
+            Error::usage(format!("no such module: {module}"))
+                .with_hint("rekal modules lists the loaded modules; the kernel itself is the module nt")
+        })?;
+        let table = self.symbols(loaded).map_err(|why| no_symbols(&loaded.name, why))?;
+        let value = table.value(symbol).ok_or_else(|| no_symbol(&format!("{}!{symbol}", loaded.name)))?;
+        Ok(loaded.base.wrapping_add(value))
+    }
+
+    /// A name without a module: a symbol of the kernel, or a module (its base).
+    fn bare_name(&self, name: &str) -> Result<u64, Error> {
+        if let Ok(address) = self.kernel.target().symbol(name) {
+            return Ok(address);
+        }
+        self.module(name).map(|loaded| loaded.base).ok_or_else(|| no_symbol(name))
+    }
+
+    fn module(&self, name: &str) -> Option<&Loaded> {
+        let name = short_name(name);
+        self.modules.iter().find(|loaded| loaded.name == name)
+    }
+}
+
+impl Symbols for Resolver {
+    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
+        let base = match expression.base {
+            Base::Address(address) => address,
+            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
+            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
+        };
+        let address = base.wrapping_add(expression.offset);
+        if !expression.deref {
+            return Ok(address);
+        }
+        let pointer = self.kernel.target().read_ptr(address);
+        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    }
+
+    fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {
+        let (module, symbol) = pattern.split_once('!').unwrap_or((KERNEL, pattern));
+        let mut found = Vec::new();
+        for loaded in self.modules.iter().filter(|loaded| matches(&module.to_lowercase(), &loaded.name)) {
+            match self.symbols(loaded) {
+                Ok(table) => {
+                    let hits = table.search(symbol).into_iter();
+                    found.extend(hits.map(|(rva, name)| {
+                        (format!("{}!{name}", loaded.name), loaded.base.wrapping_add(rva))
+                    }));
+                }
+                // Where several modules are asked, the report tells.
+                Err(_) if module != loaded.name => {}
+                Err(why) => return Err(no_symbols(&loaded.name, why)),
+            }
+        }
+        found.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        Ok(found)
+    }
+
+    fn names(&self, address: u64) -> Vec<String> {
+        let Some(loaded) = self.loaded_at(address) else { return Vec::new() };
+        let rva = address.wrapping_sub(loaded.base);
+        match self.symbols(loaded).ok().and_then(|table| table.nearest(rva)) {
+            Some((names, distance)) => named(&loaded.name, &names, distance),
+            None if rva == 0 => vec![loaded.name.clone()],
+            None => vec![format!("{}+{rva:#x}", loaded.name)],
+        }
+    }
+
+    fn symbols_between(&self, start: u64, end: u64) -> Vec<(u64, String)> {
+        let mut found = Vec::new();
+        let mut last = end.checked_sub(1);
+        while let Some(address) = last.filter(|address| *address >= start) {
+            let begin = self.loaded_at(address).and_then(|loaded| {
+                let (_, distance) = self.symbols(loaded).ok()?.nearest(address.wrapping_sub(loaded.base))?;
+                Some(address.wrapping_sub(distance)).filter(|begin| *begin >= start)
+            });
+            let Some(begin) = begin else { break };
+            found.extend(self.describe(begin).map(|name| (begin, name)));
+            last = begin.checked_sub(1);
+        }
+        found.reverse();
+        found
+    }
+
+    fn report(&self, notes: &Notes) {
+        for loaded in &self.modules {
+            if let Some(Err(why)) = loaded.symbols.get() {
+                notes.info(format!("symbols of module {} are missing: {why}", loaded.name));
+            }
+        }
+    }
+}
+
+fn no_symbol(name: &str) -> Error {
+    Error::usage(format!("no such symbol: {name}"))
+        .with_hint("rekal address_resolver 'nt!*part*' lists symbols by part of their name")
+}
+
+fn no_symbols(module: &str, why: &str) -> Error {
+    Error::analysis(format!("symbols of module {module} are missing: {why}"))
+}

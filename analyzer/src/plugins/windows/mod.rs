@@ -1,0 +1,3 @@
+//! Commands for Windows images.
+
+pub mod pslist;
