@@ -1,4 +1,4 @@
-//! Writes the raw image of a small machine: `make_image win7|win10|win11 OUT.raw`, for a look at it with other tools.
+//! Writes the raw image of a small machine: `make_image trial|win7|win10|win11 OUT.raw`, for a look at it with other tools.
 
 use std::path::Path;
 
@@ -7,8 +7,14 @@ use testkit::{Machine, Parameters, Process, Thread, profiles};
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, system, out] = arguments.as_slice() else {
-        return Err(std::io::Error::other("usage: make_image win7|win10|win11 OUT.raw"));
+        return Err(std::io::Error::other("usage: make_image trial|win7|win10|win11 OUT.raw"));
     };
+    if system == "trial" {
+        let Some(snapshot) = testkit::win7_trial::snapshot() else {
+            return Err(std::io::Error::other("no real test data"));
+        };
+        return snapshot.write_raw(Path::new(out));
+    }
     let system = match system.as_str() {
         "win7" => profiles::windows_7(),
         "win10" => profiles::windows_10(),

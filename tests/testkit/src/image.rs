@@ -27,6 +27,7 @@ impl Machine {
         let mut tables = Tables::new(system.paging, system.self_map);
         let mut physical = Physical::default();
         tables.add_space(&mut physical, system.dtb);
+        let stacks = system.drivers + (64 << 20);
         let pools = Pools::new(system.nonpaged_pool, system.paged_pool);
         let mut machine = Self {
             system,
@@ -42,6 +43,7 @@ impl Machine {
             // 2012-02-22 11:31:30 UTC
             now: crate::processes::filetime(1_329_910_290),
             next_id: 0x2000,
+            next_stack: stacks,
             cids: BTreeMap::new(),
             sessions: BTreeMap::new(),
             kernel_size: 0,

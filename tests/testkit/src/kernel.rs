@@ -74,6 +74,21 @@ const DEBUGGER_OFFSETS: &[(u64, &str, &str)] = &[
     (0x2E6, "_KPCR", "Prcb|PrcbData"),
 ];
 
+/// `PAGE_*` constants (winnt.h) by protection index: plain, not cached, guarded, write-combined.
+const PROTECTIONS: [u32; 32] = {
+    let plain = [0x01, 0x02, 0x10, 0x20, 0x04, 0x08, 0x40, 0x80];
+    let modifiers = [0, 0x200, 0x100, 0x400];
+    let mut table = [0x01; 32];
+    let mut index = 0;
+    while index < 32 {
+        if index % 8 != 0 {
+            table[index] = plain[index % 8] | modifiers[index / 8];
+        }
+        index += 1;
+    }
+    table
+};
+
 impl Machine {
     /// Maps the kernel with large pages and writes its headers.
     pub(crate) fn make_kernel_image(&mut self) {
@@ -204,6 +219,11 @@ impl Machine {
         if let Some(lab) = self.symbol_if("NtBuildLab") {
             let text = format!("{}\0", self.system.build_lab);
             self.write(SpaceId::SYSTEM, lab, text.as_bytes());
+        }
+        if let Some(table) = self.symbol_if("MmProtectToValue") {
+            for (index, value) in (0u64..).zip(PROTECTIONS) {
+                self.write(SpaceId::SYSTEM, table + 4 * index, &value.to_le_bytes());
+            }
         }
         if let Some(number) = self.symbol_if("NtBuildNumber") {
             // The high nibble says free build.

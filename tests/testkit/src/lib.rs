@@ -33,6 +33,7 @@ mod token;
 mod tree;
 mod user;
 mod vads;
+pub mod win7_trial;
 
 pub use handles::Handle;
 pub use image::Snapshot;

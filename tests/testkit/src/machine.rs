@@ -45,6 +45,8 @@ pub struct Machine {
     /// System time, 100 ns since 1601.
     pub(crate) now: u64,
     pub(crate) next_id: u64,
+    /// Top of the last kernel stack.
+    pub(crate) next_stack: u64,
     /// Bytes of the kernel image.
     pub(crate) kernel_size: u64,
     /// Address of the `_KPRCB`.

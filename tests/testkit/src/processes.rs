@@ -96,6 +96,8 @@ pub struct Parameters {
     pub current_directory: String,
     /// Environment: `NAME=value`.
     pub environment: Vec<String>,
+    /// The page that holds all this is in the page file.
+    pub paged_out: bool,
 }
 
 impl Process {
@@ -145,7 +147,9 @@ impl Machine {
             SpaceId(self.tables.add_space(&mut self.physical, None))
         };
         let size = self.system.layouts.size("_EPROCESS");
-        let options = ObjectOptions { at: process.at, info: info::QUOTA, ..ObjectOptions::default() };
+        // Nobody is charged for the processes that the kernel itself makes.
+        let info = if process.pid <= 4 { 0 } else { info::QUOTA };
+        let options = ObjectOptions { at: process.at, info, ..ObjectOptions::default() };
         let eprocess = self.object("Process", size, &options);
         let mut placed = Placed {
             pid: process.pid,
@@ -261,7 +265,9 @@ impl Machine {
         let shift = if self.system.version < (6, 0, 0) { 3 } else { 0 };
         let dispatcher = (self.system.layouts.size("_KTHREAD") / 4) & 0xFF;
         let terminated = thread.exited != 0;
-        let stack = self.allocate(Kind::NonPaged, *b"Stck", 0x3000) + 0x3000;
+        // Stacks are not in memory: their addresses are told, their pages are not mapped.
+        self.next_stack += 0x7000;
+        let stack = self.next_stack;
         let mut record = self.at("_ETHREAD", body);
         // Dispatcher type 6 is a thread.
         record
@@ -273,7 +279,7 @@ impl Machine {
             .set("Tcb.Priority", 8)
             .set("Tcb.BasePriority", 8)
             .set("Tcb.InitialStack", stack)
-            .set("Tcb.StackLimit", stack - 0x3000)
+            .set("Tcb.StackLimit", stack - 0x6000)
             .set("Tcb.KernelStack", stack - 0x200)
             .set_if("Tcb.StackBase", stack)
             .set_if("Tcb.Process", placed.eprocess)

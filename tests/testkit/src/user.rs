@@ -7,6 +7,7 @@ use crate::modules::Module;
 use crate::pe::{CODE, Image, Section};
 use crate::physical::PAGE;
 use crate::processes::{Parameters, Placed, Process};
+use crate::vads::Page;
 
 /// Hands out user memory, rising.
 struct Heap {
@@ -54,6 +55,11 @@ impl Machine {
             .set("OSBuildNumber", u64::from(build))
             .set("SessionId", u64::from(process.session.unwrap_or(0)));
         let mut heap = Heap { space, next: process.heap };
+        if parameters.paged_out {
+            self.record(space, "_PEB", peb).set("ProcessParameters", process.heap);
+            self.make_page(space, process.heap, &Page::PageFile(0, 0x1234), None, 4);
+            return;
+        }
         self.process_parameters(&mut heap, parameters, peb);
         let modules: Vec<&Module> = process.modules.iter().filter(|module| !module.wow64).collect();
         self.loader(&mut heap, &modules, peb);

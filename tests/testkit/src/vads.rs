@@ -334,7 +334,7 @@ impl Machine {
     }
 
     /// Puts a page where it is said to be.
-    fn make_page(
+    pub(crate) fn make_page(
         &mut self,
         space: SpaceId,
         va: u64,

@@ -1,0 +1,176 @@
+//! What Volatility 3 finds in the made images, compared with what original Rekall printed or with their descriptions.
+//! Volatility knows nothing of this project. It takes its time, so the tests run only where `REKAL_TEST_VOLATILITY` is set.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::process::Command;
+
+use profile::isf::document_to_isf;
+use serde_json::Value;
+use testkit::{Snapshot, profiles, win7_trial};
+
+/// Volatility and Rekall print kernel addresses without their upper 16 bits.
+const MASK: u64 = 0xFFFF_FFFF_FFFF;
+
+/// An image in a scratch folder with the symbols that Volatility needs.
+struct Written {
+    folder: tempfile::TempDir,
+}
+
+impl Written {
+    fn new(snapshot: &Snapshot) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        snapshot.write_raw(&folder.path().join("image.raw")).expect("a written image");
+        let system = &snapshot.machine.system;
+        let document = system.layouts.profile().to_document().expect("a readable profile");
+        let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
+        let (guid, age) = system.pdb.guid_age.split_at(32);
+        let machine = if system.is_64() { 34404 } else { 332 };
+        isf["metadata"]["windows"] = serde_json::json!({"pdb": {
+            "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": system.pdb.name, "machine_type": machine
+        }});
+        let symbols = folder.path().join("windows").join(&system.pdb.name);
+        std::fs::create_dir_all(&symbols).expect("a folder");
+        std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
+        Self { folder }
+    }
+
+    /// Rows of a plugin.
+    fn rows(&self, plugin: &str) -> Vec<Value> {
+        let output = Command::new("vol")
+            .args(["--offline", "-q", "-r", "json", "-s"])
+            .arg(self.folder.path())
+            .arg("-f")
+            .arg(self.folder.path().join("image.raw"))
+            .arg(plugin)
+            .output()
+            .expect("an installed volatility3 whose program is called vol");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let start =
+            text.find('[').unwrap_or_else(|| panic!("{plugin}: {}", String::from_utf8_lossy(&output.stderr)));
+        serde_json::from_str(&text[start..]).expect("rows")
+    }
+}
+
+/// Whether Volatility may be run.
+fn wanted() -> bool {
+    let wanted = std::env::var_os("REKAL_TEST_VOLATILITY").is_some();
+    if !wanted {
+        eprintln!("skipped: set REKAL_TEST_VOLATILITY=1 to compare with volatility3");
+    }
+    wanted
+}
+
+/// Statements of Rekall's output of a plugin on the trial image.
+fn rekall(plugin: &str) -> Vec<Value> {
+    let path = profiles::data()
+        .expect("checked before")
+        .join(format!("rekall/output/win7_trial_64bit.{plugin}.json.gz"));
+    let file = std::fs::File::open(path).expect("a file");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a whole gzip file");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Reads the rows of Rekall's `vad`: node to (start, end, private, protection, file).
+type Areas = BTreeSet<(u64, u64, u64, bool, String, String)>;
+
+#[test]
+fn volatility_reads_the_rebuilt_trial_image() {
+    if !wanted() {
+        return;
+    }
+    let Some(snapshot) = win7_trial::snapshot() else { return };
+    let written = Written::new(&snapshot);
+    let rows = written.rows("windows.pslist");
+    let process = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let number = |key: &str| row[key].as_u64();
+        let address = number("Offset(V)").unwrap() & MASK;
+        let seconds = |key: &str| text(key).get(..19).unwrap_or_default().replace('T', " ");
+        (
+            address,
+            number("PID"),
+            number("PPID"),
+            text("ImageFileName"),
+            number("Threads"),
+            number("Handles"),
+            number("SessionId"),
+            row["Wow64"].as_bool(),
+            seconds("CreateTime"),
+            seconds("ExitTime"),
+        )
+    };
+    let found: BTreeSet<_> = rows.iter().map(process).collect();
+    let truth: BTreeSet<_> = rekall("pslist")
+        .iter()
+        .filter(|statement| statement[0] == "r")
+        .map(|statement| {
+            let row = &statement[1];
+            let facts = &row["_EPROCESS"]["Cybox"];
+            let time = |key: &str| {
+                row[key]["string_value"].as_str().unwrap_or_default().get(..19).unwrap_or_default().to_owned()
+            };
+            (
+                row["_EPROCESS"]["offset"].as_u64().unwrap(),
+                facts["PID"].as_u64(),
+                row["ppid"].as_u64(),
+                facts["Name"].as_str().unwrap().to_owned(),
+                row["thread_count"].as_u64(),
+                row["handle_count"].as_u64(),
+                row["session_id"].as_u64(),
+                row["wow64"].as_bool(),
+                time("process_create_time"),
+                time("process_exit_time"),
+            )
+        })
+        .collect();
+    assert_eq!(found, truth);
+
+    let mut truth: BTreeMap<u64, Areas> = BTreeMap::new();
+    let mut pid = 0;
+    for statement in rekall("vad") {
+        match statement[0].as_str() {
+            Some("f") => pid = statement[2].as_u64().unwrap(),
+            Some("r") => {
+                let row = &statement[1];
+                truth.entry(pid).or_default().insert((
+                    row["offset"]["offset"].as_u64().unwrap(),
+                    row["start_pfn"]["target"].as_u64().or(row["start_pfn"].as_u64()).unwrap(),
+                    row["end_pfn"]["target"].as_u64().or(row["end_pfn"].as_u64()).unwrap(),
+                    row["type"] == "Private",
+                    format!("PAGE_{}", row["protection"]["enum"].as_str().unwrap()),
+                    // What Rekall says where a file object has no name.
+                    row["filename"].as_str().unwrap().replace("Pagefile-backed section", ""),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let mut found: BTreeMap<u64, Areas> = BTreeMap::new();
+    for row in written.rows("windows.vadinfo") {
+        let number = |key: &str| row[key].as_u64().unwrap();
+        found.entry(number("PID")).or_default().insert((
+            number("Offset") & MASK,
+            number("Start VPN"),
+            number("End VPN"),
+            number("PrivateMemory") == 1,
+            row["Protection"].as_str().unwrap().to_owned(),
+            row["File"].as_str().unwrap_or_default().to_owned(),
+        ));
+    }
+    for (pid, truth) in &truth {
+        let found = &found[pid];
+        let missing: Vec<_> = truth.difference(found).take(3).collect();
+        let extra: Vec<_> = found.difference(truth).take(3).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "{pid}: missing {missing:?}, extra {extra:?}");
+    }
+}
