@@ -62,6 +62,12 @@ impl Btf<'_> {
     pub fn type_count(&self) -> usize {
         self.table.nodes.len().saturating_sub(1)
     }
+
+    /// Whether a struct or union of this name is defined.
+    #[must_use]
+    pub fn defines(&self, name: &str) -> bool {
+        self.table.records.iter().any(|record| record.complete && record.name == name.as_bytes())
+    }
 }
 
 mod kind {

@@ -11,6 +11,8 @@ mod draft;
 mod dwarf;
 mod elf;
 mod fitness;
+mod image;
+pub mod kallsyms;
 mod linux;
 mod needs;
 pub mod pdb;
@@ -27,7 +29,8 @@ use std::path::PathBuf;
 pub use dwarf::DwarfError;
 pub use elf::ElfError;
 pub use fitness::{FitnessReport, Missing};
-pub use linux::{LinuxOptions, convert_linux, convert_linux_bytes};
+pub use image::{ImageParts, convert_image};
+pub use linux::{LinuxOptions, build_id_in_notes, convert_linux, convert_linux_bytes};
 pub use needs::plugins_that_use;
 
 /// A finished conversion.

@@ -136,6 +136,7 @@ impl Kind {
         }
         match head {
             [b'P', b'K', 3 | 5, 4 | 6, ..] => Self::Zip,
+            [0x7f, b'E', b'L', b'F', ..] if head.get(16..18) == Some(&[4, 0]) => Self::Unknown("a core dump"),
             [0x7f, b'E', b'L', b'F', ..] => Self::Elf,
             [0x9f, 0xeb, ..] => Self::Btf,
             [0xeb, 0x9f, ..] => Self::Unknown("BTF of a big-endian kernel"),
@@ -364,7 +365,8 @@ fn types_of<'d, R: ReadRef<'d>>(elf: &Elf<'d, R>, name: &str) -> Result<Draft, C
     Err(ConvertError::NoDebugInfo(name.to_owned()))
 }
 
-fn btf_types(bytes: &[u8], name: &str, arch: Option<Arch>) -> Result<Draft, ConvertError> {
+/// A draft with the types of BTF.
+pub(crate) fn btf_types(bytes: &[u8], name: &str, arch: Option<Arch>) -> Result<Draft, ConvertError> {
     let failed = |error| ConvertError::Btf { name: name.to_owned(), error };
     let btf = btf::parse(bytes).map_err(failed)?;
     let merger = Merger::new();
@@ -473,7 +475,7 @@ fn same_kernel(
 }
 
 /// The GNU build-id in a sequence of ELF notes.
-fn build_id_in_notes(mut notes: &[u8]) -> Option<BuildId> {
+pub fn build_id_in_notes(mut notes: &[u8]) -> Option<BuildId> {
     const NT_GNU_BUILD_ID: u32 = 3;
     loop {
         let mut words = notes

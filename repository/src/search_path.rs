@@ -183,12 +183,19 @@ impl SearchPath {
                 Err(error) => refusals.push(error.to_string()),
             }
         }
-        if let Some(cache) = &self.cache_dir {
-            let io_error = |error| StoreError::Io { path: cache.clone(), error };
-            fs::create_dir_all(cache.join(LAYOUT)).map_err(io_error)?;
-            return Directory::new(cache, self.limits).put(name, document);
+        match &self.cache_dir {
+            Some(_) => self.keep(name, document),
+            None => Err(StoreError::Nowhere(refusals.join("; "))),
         }
-        Err(StoreError::Nowhere(refusals.join("; ")))
+    }
+
+    /// Writes a document into the cache directory only: for what was made on the way and nobody asked to be stored.
+    pub fn keep(&self, name: &ProfileName, document: &Document) -> Result<PathBuf, StoreError> {
+        let cache =
+            self.cache_dir.as_ref().ok_or_else(|| StoreError::Nowhere("no cache directory".to_owned()))?;
+        let io_error = |error| StoreError::Io { path: cache.clone(), error };
+        fs::create_dir_all(cache.join(LAYOUT)).map_err(io_error)?;
+        Directory::new(cache, self.limits).put(name, document)
     }
 
     /// Stores the document that makes `name` another name of `target`.

@@ -12,9 +12,10 @@ use memchr::memmem;
 use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan_first};
 use object::{Absent, Missing, Read};
 use profile::Profile;
-use profile::names::{BuildId, release_of_banner};
+use profile::names::{BuildId, ProfileName, release_of_banner};
 use repository::{Candidate as ProfileCandidate, LinuxEvidence, LoadError, Loaded};
 
+use super::carve::carve;
 use super::kernel::{Kernel, Layout};
 use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
@@ -24,7 +25,7 @@ use crate::os::System;
 use crate::session::Session;
 
 /// `__START_KERNEL_map`: where the kernel image is linked (arch/x86/include/asm/page_64_types.h).
-const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+pub(super) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// End of the window KASLR moves the image in (`KERNEL_IMAGE_SIZE` is at most 1 GiB).
 const END_KERNEL_MAP: u64 = 0xffff_ffff_c000_0000;
 /// `PAGE_OFFSET` of 32-bit kernels with the usual 3:1 split.
@@ -50,6 +51,8 @@ struct Evidence {
     banners: Vec<String>,
     /// Physical addresses of texts that look like banners.
     banner_hits: Vec<u64>,
+    /// Where the kernel's own symbols, carved out of the image, put it.
+    carved: Option<Hypothesis>,
 }
 
 /// A profile under test.
@@ -82,11 +85,61 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
             }
         }
     }
+    if let Some(kernel) = from_image(session, &mut evidence, &mut diagnosis) {
+        return Ok(kernel);
+    }
     for candidate in candidates.iter().filter(|candidate| candidate.tried.is_empty()) {
         diagnosis.refused(&candidate.name, "nothing in the image tells where this kernel would stand");
     }
     evidence.describe(&mut diagnosis);
     Err(diagnosis.into_error())
+}
+
+/// The last resort: a profile made from the image itself. It is kept in the cache directory under its build-id.
+fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagnosis) -> Option<Kernel> {
+    const NAME: &str = "profile made from the image";
+    if session.config.profile.is_some() {
+        return None;
+    }
+    let refused = |diagnosis: &mut Diagnosis, reason: &str| diagnosis.refused(NAME, reason);
+    let carved = match carve(&*session.image().ok()?.space) {
+        Ok(carved) => carved,
+        Err(reason) => {
+            refused(diagnosis, &reason);
+            return None;
+        }
+    };
+    let document = carved.converted.document;
+    let profile = match Profile::parse_text(document.to_canonical_json()) {
+        Ok(profile) => Arc::new(profile),
+        Err(error) => {
+            refused(diagnosis, &error.to_string());
+            return None;
+        }
+    };
+    diagnosis.decided(format!("{NAME}: {}", carved.found));
+    evidence.carved = carved.physical_shift.map(|physical_shift| Hypothesis {
+        physical_shift,
+        source: "kallsyms in memory".to_owned(),
+    });
+    let build_id = profile.metadata_str("BuildID").and_then(BuildId::from_hex);
+    let mut candidate = Candidate {
+        name: NAME.to_owned(),
+        source: "the image".to_owned(),
+        profile,
+        tried: BTreeSet::new(),
+    };
+    let kernel = try_candidate(session, evidence, Stage::Banner, &mut candidate, diagnosis)?;
+    let kept = build_id.map(|id| ProfileName::linux_build_id(&id)).and_then(|name| {
+        session.repositories().ok()?.keep(&name, &document).ok()?;
+        Some(format!("; it is kept as {name}"))
+    });
+    session.notes.info(format!(
+        "no repository has this kernel's profile, so it was made from the image: {}{}",
+        carved.found,
+        kept.unwrap_or_default()
+    ));
+    Some(kernel)
 }
 
 /// How far the search for evidence went.
@@ -295,6 +348,9 @@ fn hypotheses(
             found.push(Hypothesis { physical_shift, source });
         }
     };
+    if let Some(Hypothesis { physical_shift, source }) = &evidence.carved {
+        add(*physical_shift, source.clone());
+    }
     for (info, source) in &evidence.vmcoreinfo {
         if let Some(base) = info.phys_base() {
             add(base.wrapping_add(info.kernel_offset().unwrap_or(0)), source.clone());

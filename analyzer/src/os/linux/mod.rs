@@ -1,5 +1,6 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
+mod carve;
 pub mod command_line;
 pub mod cpu;
 pub mod file;
@@ -32,6 +33,7 @@ pub mod views;
 mod vmcoreinfo;
 pub mod xarray;
 
+pub use carve::profile_of_image;
 pub use identify::{Hypothesis, Located, located};
 pub use kernel::{Kernel, KernelFact, Layout, types};
 pub use task::{ProcessFilter, Task, processes};

@@ -1,6 +1,7 @@
 //! `convert_profile`: makes a profile from a kernel's symbols.
 //!
-//! Reads the classic zip of a module with `System.map`, a `vmlinux` with DWARF, or BTF (see `profile_gen`), and
+//! Reads the classic zip of a module with `System.map`, a `vmlinux` with DWARF, BTF (see `profile_gen`), or a memory image
+//! of a kernel that carries BTF and kallsyms in its own memory (see `os::linux`), and
 //! ends with a report of what the profile holds and lacks. A profile no command could work with is not written.
 //! Truth: the kernel's own BTF, and `readelf` on its `vmlinux`.
 
@@ -8,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use profile::Document;
 use profile::names::{BuildId, ProfileName};
-use profile_gen::{FitnessReport, LinuxOptions, convert_linux};
+use profile_gen::{ConvertError, Converted, FitnessReport, LinuxOptions, convert_linux};
 
 use crate::error::ErrorKind;
+use crate::os::linux::profile_of_image;
 use crate::plugin::prelude::*;
 use crate::profile_file::{self, Report};
 
@@ -20,7 +22,7 @@ pub struct ConvertProfile;
 /// What to convert and where to put it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Zip or directory with module.ko and System.map, vmlinux with debug information, or BTF
+    /// Zip or directory with module.ko and System.map, vmlinux with debug information, BTF, or a memory image
     source: PathBuf,
     /// File to write: JSON, gzip-compressed if the name ends in .gz
     #[arg(required_unless_present = "repository")]
@@ -66,7 +68,7 @@ impl Plugin for ConvertProfile {
         };
         // Opened first: a file that may not be written is known before the work, not after it.
         let file = args.out_file.as_deref().map(|path| session.create_file(path)).transpose()?;
-        let converted = convert_linux(&args.source, &options).map_err(|e| Error::analysis(e.to_string()))?;
+        let converted = convert(&args.source, &options)?;
         let (document, report) = (&converted.document, &converted.report);
         for warning in &report.warnings {
             session.notes.info(warning.clone());
@@ -90,6 +92,22 @@ impl Plugin for ConvertProfile {
         }
         // Shown only when everything is written: a reader who has seen enough rows must not stop the work.
         rows.into_iter().try_for_each(|row| out.push(row))
+    }
+}
+
+/// Converts a source; what is no source of symbols may be a memory image that holds them.
+fn convert(source: &Path, options: &LinuxOptions) -> Result<Converted, Error> {
+    let error = match convert_linux(source, options) {
+        Ok(converted) => return Ok(converted),
+        Err(error) => error,
+    };
+    let image = matches!(error, ConvertError::Unrecognised { .. })
+        .then(|| memory::open(source, &memory::Limits::default()).ok())
+        .flatten();
+    match image {
+        Some(image) => profile_of_image(&*image.space)
+            .map_err(|in_memory| in_memory.with_details(vec![format!("as a file of symbols: {error}")])),
+        None => Err(Error::analysis(error.to_string())),
     }
 }
 

@@ -1,0 +1,195 @@
+//! A kernel's profile from its own memory: BTF, kallsyms, banner and build-id carved out of the image.
+//!
+//! Both tables lie in the kernel's read-only data, which is contiguous in physical memory. Headers that look like BTF occur
+//! by the dozen, some with a whole stale copy behind them (spec: a 6.1 guest has 47), so a candidate counts only when it
+//! stands where the symbol `__start_BTF` says: then the banner is at `linux_banner` too. Truth: profiles made this way give
+//! the rows of those made from the kernel's DWARF, on guests of 5.10, 6.1 and 6.12.
+
+use std::ops::Range;
+
+use memchr::memmem;
+use memory::{AddressSpace, CHUNK, scan};
+use profile::names::BuildId;
+use profile_gen::kallsyms::{self, BEFORE, BEHIND, DIGITS, Kallsyms};
+use profile_gen::{Converted, ImageParts, LinuxOptions, btf};
+
+use super::identify::START_KERNEL_MAP;
+use crate::error::Error;
+
+/// First bytes of every BTF header: magic, version 1, no flags, 24 bytes long.
+const BTF_HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
+/// Sizes of the BTF of a kernel; distributions' have 2 to 8 MB.
+const BTF_SIZES: Range<u64> = 256 << 10..64 << 20;
+/// Most places of either table that are looked at.
+const MAX_HITS: usize = 256;
+/// Most bytes of a kernel's notes.
+const MAX_NOTES: usize = 4096;
+
+/// What was carved.
+pub(super) struct Carved {
+    /// The profile and its fitness.
+    pub(super) converted: Converted,
+    /// Run-time minus link-time physical address of the kernel image, where the link-time one can be told.
+    pub(super) physical_shift: Option<u64>,
+    /// Where the parts were found, for people.
+    pub(super) found: String,
+}
+
+/// Makes the profile of the kernel in an image from the image itself.
+///
+/// # Errors
+/// Names the part that is not there or cannot be read.
+pub fn profile_of_image(space: &dyn AddressSpace) -> Result<Converted, Error> {
+    carve(space).map(|carved| carved.converted).map_err(|reason| {
+        Error::analysis(format!("the image holds no symbols to make a profile from: {reason}"))
+            .with_hint("convert the kernel's vmlinux, or its module.ko and System.map, instead")
+    })
+}
+
+/// Finds the parts and converts them; the error says what is missing.
+pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
+    let hits = search(space);
+    let tables = hits.digits.iter().filter_map(|&at| Some((at, symbols(space, at).ok()?)));
+    let Some((at, symbols)) = tables.max_by_key(|(_, symbols)| symbols.symbols.len()) else {
+        return Err(format!("no readable kallsyms ({} places looked at)", hits.digits.len()));
+    };
+    let (btf_at, types, moved) = types(space, &hits, at, &symbols)?;
+    let read = |name: &str, max| Some(space.read_cstr(physical(&symbols, name, moved?)?, max).ok()?);
+    let banner = read("linux_banner", 512).and_then(|text| String::from_utf8(text).ok());
+    let build_id = moved.and_then(|moved| build_id(space, &symbols, moved));
+    let parts = ImageParts {
+        btf: &types,
+        kallsyms: &symbols,
+        banner: banner.as_deref().map(str::trim_end),
+        build_id: build_id.as_ref(),
+    };
+    let converted =
+        profile_gen::convert_image(&parts, &LinuxOptions::default()).map_err(|error| error.to_string())?;
+    let slide = profile_gen::symbols::x86_64_slide(&symbols.list().symbols);
+    let physical_shift = moved
+        .zip(slide)
+        .map(|(moved, slide)| moved.wrapping_add(slide).wrapping_add(START_KERNEL_MAP));
+    let found = format!(
+        "kallsyms at physical {at:#x} ({} symbols, {}), BTF at physical {btf_at:#x} ({} bytes)",
+        symbols.symbols.len(),
+        symbols.values,
+        types.len()
+    );
+    Ok(Carved { converted, physical_shift, found })
+}
+
+/// Physical addresses where the tables may be.
+struct Hits {
+    digits: Vec<u64>,
+    /// With the length by the header.
+    headers: Vec<(u64, u64)>,
+}
+
+/// One pass for both tables.
+fn search(space: &dyn AddressSpace) -> Hits {
+    let digits = memmem::Finder::new(DIGITS);
+    let header = memmem::Finder::new(&BTF_HEADER);
+    let (found, _) = scan(space, CHUNK, DIGITS.len().max(24), |piece| {
+        let address = |at: usize| piece.addr.wrapping_add(at as u64);
+        let own = |at: &usize| *at < piece.own;
+        let tables = digits.find_iter(piece.bytes).take_while(own).map(|at| (address(at), 0));
+        let headers = header.find_iter(piece.bytes).take_while(own).filter_map(|at| {
+            let len = btf::total_len(piece.bytes.get(at..)?)? as u64;
+            BTF_SIZES.contains(&len).then(|| (address(at), len))
+        });
+        tables.chain(headers).collect::<Vec<(u64, u64)>>()
+    });
+    let (digits, headers): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, len)| *len == 0);
+    let digits = digits.into_iter().map(|(at, _)| at).take(MAX_HITS).collect();
+    Hits { digits, headers: headers.into_iter().take(MAX_HITS).collect() }
+}
+
+/// Decodes the symbols whose token table has its digits at `at`.
+fn symbols(space: &dyn AddressSpace, at: u64) -> Result<Kallsyms, String> {
+    // The decoder needs the alignment of the addresses.
+    let start = at.saturating_sub(BEFORE as u64) & !0xfff;
+    let end = at.saturating_add(BEHIND as u64);
+    let len = usize::try_from(end - start).map_err(|_| "too large".to_owned())?;
+    let mut bytes = vec![0; len];
+    let mut missing: Vec<Range<usize>> = Vec::new();
+    let place = |address: u64| usize::try_from(address - start).unwrap_or(len);
+    let mut done = start;
+    for run in space.runs(start, end) {
+        if run.start > done {
+            missing.push(place(done)..place(run.start));
+        }
+        done = run.end().min(end);
+        if let Some(buffer) = bytes.get_mut(place(run.start)..place(done)) {
+            read_pages(space, run.start, buffer, place(run.start), &mut missing);
+        }
+    }
+    if done < end {
+        missing.push(place(done)..len);
+    }
+    let hit = place(at);
+    kallsyms::decode(kallsyms::Memory { bytes: &bytes, missing: &missing }, hit)
+        .map_err(|error| error.to_string())
+}
+
+/// Reads a mapped run; pages of it that fail nevertheless are noted as missing.
+fn read_pages(
+    space: &dyn AddressSpace,
+    start: u64,
+    buffer: &mut [u8],
+    at: usize,
+    missing: &mut Vec<Range<usize>>,
+) {
+    if space.read_at(start, buffer).is_ok() {
+        return;
+    }
+    for (page, bytes) in buffer.chunks_mut(4096).enumerate() {
+        let offset = page * 4096;
+        if space.read_at(start.wrapping_add(offset as u64), bytes).is_err() {
+            bytes.fill(0);
+            missing.push(at + offset..at + offset + bytes.len());
+        }
+    }
+}
+
+/// The BTF that belongs to the symbols: address, bytes, and what to add to run-time addresses of the kernel image to
+/// get physical ones (absent where the symbols do not say where BTF is).
+fn types(
+    space: &dyn AddressSpace,
+    hits: &Hits,
+    near: u64,
+    symbols: &Kallsyms,
+) -> Result<(u64, Vec<u8>, Option<u64>), String> {
+    let link = symbols.address_of("__start_BTF");
+    let mut candidates = hits.headers.clone();
+    candidates.sort_by_key(|(at, _)| at.abs_diff(near));
+    let moved = |at: u64| link.map(|link| at.wrapping_sub(link));
+    let confirmed = |at: u64| {
+        let banner = moved(at).and_then(|moved| physical(symbols, "linux_banner", moved));
+        banner.is_some_and(|banner| {
+            space.read_cstr(banner, 32).is_ok_and(|text| text.starts_with(b"Linux version "))
+        })
+    };
+    // Where none is confirmed (the page of the banner is missing), contents and distance decide.
+    candidates.sort_by_key(|(at, _)| !confirmed(*at));
+    for &(at, len) in &candidates {
+        let Ok(bytes) = space.read_vec(at, len, BTF_SIZES.end as usize) else { continue };
+        if btf::parse(&bytes).is_ok_and(|btf| btf.defines("task_struct") && btf.defines("module")) {
+            return Ok((at, bytes, moved(at)));
+        }
+    }
+    Err(match candidates.len() {
+        0 => "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF is off, or its memory is missing)".to_owned(),
+        many => format!("none of {many} places that look like BTF holds that of a kernel"),
+    })
+}
+
+fn physical(symbols: &Kallsyms, name: &str, moved: u64) -> Option<u64> {
+    symbols.address_of(name).map(|address| address.wrapping_add(moved))
+}
+
+/// The build-id in the kernel's own notes.
+fn build_id(space: &dyn AddressSpace, symbols: &Kallsyms, moved: u64) -> Option<BuildId> {
+    let start = physical(symbols, "__start_notes", moved)?;
+    let len = physical(symbols, "__stop_notes", moved)?.checked_sub(start)?;
+    profile_gen::build_id_in_notes(&space.read_vec(start, len, MAX_NOTES).ok()?)
+}
