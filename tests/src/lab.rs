@@ -30,17 +30,20 @@ pub enum ProfileSource {
     Btf,
     /// The zip of a module compiled against the kernel's headers.
     Zip,
+    /// The memory image itself: BTF and kallsyms of the running kernel.
+    Image,
 }
 
 impl ProfileSource {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vmlinux, Self::Btf, Self::Zip];
+    pub const ALL: [Self; 4] = [Self::Vmlinux, Self::Btf, Self::Zip, Self::Image];
 
     fn name(self) -> &'static str {
         match self {
             Self::Vmlinux => "vmlinux",
             Self::Btf => "btf",
             Self::Zip => "zip",
+            Self::Image => "image",
         }
     }
 }
@@ -106,11 +109,12 @@ impl Lab {
             ProfileSource::Vmlinux => debug.join(format!("vmlinux-{release}")),
             ProfileSource::Btf => kernel.join("vmlinux.btf"),
             ProfileSource::Zip => self.0.join("zips").join(format!("{release}-dwarf5.zip")),
+            ProfileSource::Image => guest.raw(),
         };
         if source == ProfileSource::Btf {
             arguments.extend([option("--system_map"), &system_map, option("--release"), option(release)]);
         }
-        if source != ProfileSource::Vmlinux {
+        if matches!(source, ProfileSource::Btf | ProfileSource::Zip) {
             arguments.extend([option("--build_id"), &build_id]);
         }
         arguments.push(&path);

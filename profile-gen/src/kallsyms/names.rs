@@ -60,9 +60,7 @@ impl<'m> Tokens<'m> {
         let (len, head) = match *stream.first()? {
             0 => return None,
             // Two bytes since v6.1, for names that compress to more than 127.
-            first if first & 0x80 != 0 => {
-                (usize::from(first & 0x7f) | usize::from(*stream.get(1)?) << 7, 2)
-            }
+            first if first & 0x80 != 0 => (usize::from(first & 0x7f) | usize::from(*stream.get(1)?) << 7, 2),
             first => (usize::from(first), 1),
         };
         let codes = stream.get(head..)?.get(..len)?;
@@ -113,13 +111,7 @@ impl Stream {
         None
     }
 
-    fn at(
-        memory: Memory<'_>,
-        tokens: &Tokens<'_>,
-        head: usize,
-        count: usize,
-        width: usize,
-    ) -> Option<Self> {
+    fn at(memory: Memory<'_>, tokens: &Tokens<'_>, head: usize, count: usize, width: usize) -> Option<Self> {
         let start = head + width;
         // The first block must be whole: its length is what the markers are recognised by.
         let mut len = 0;

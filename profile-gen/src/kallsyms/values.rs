@@ -1,7 +1,7 @@
 //! The values that belong to the names: absolute addresses, or offsets from a base.
 
-use super::names::{Stream, Tokens};
 use super::Memory;
+use super::names::{Stream, Tokens};
 
 /// Bytes of an offset.
 const OFFSET: usize = 4;
@@ -16,12 +16,7 @@ pub(super) struct Values {
 }
 
 /// Finds the values around the names, in whichever order the parts stand.
-pub(super) fn find(
-    memory: Memory<'_>,
-    tokens: &Tokens<'_>,
-    stream: &Stream,
-    width: usize,
-) -> Option<Values> {
+pub(super) fn find(memory: Memory<'_>, tokens: &Tokens<'_>, stream: &Stream, width: usize) -> Option<Values> {
     let count = stream.count;
     let offsets = (count * OFFSET).next_multiple_of(width);
     let before = stream.head.checked_sub(width).and_then(|base| Some((base.checked_sub(offsets)?, base)));
@@ -67,8 +62,11 @@ fn accept(addresses: Vec<Option<u64>>, width: usize, description: String) -> Opt
     let kernel = known.iter().filter(|&&address| is_kernel(address, width)).count();
     // A run of equal values is sorted too, but no symbol table.
     let differ = known.first() != known.last();
-    (differ && wrong * DISORDER <= known.len() && kernel * 2 > known.len() && known.len() * 2 > addresses.len())
-        .then_some(Values { addresses, description })
+    (differ
+        && wrong * DISORDER <= known.len()
+        && kernel * 2 > known.len()
+        && known.len() * 2 > addresses.len())
+    .then_some(Values { addresses, description })
 }
 
 /// Whether an address is in the upper half, where kernels are linked.

@@ -1,7 +1,7 @@
 //! Compares `rekal` with the truth of every guest in the lab, in every format, and prints counts and differences.
 //!
-//! Besides, for the raw dump of each kernel: profiles from `vmlinux`, BTF and the module zip must give the same rows, and
-//! so must one thread and many; and for one kernel, the raw dump inside gzip, xz and zstd is compared too. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
+//! Besides, for the raw dump of each kernel: profiles from `vmlinux`, BTF, the module zip and the image itself must give the
+//! same rows, and so must one thread and many; without any profile, the rows must still be right; and for one kernel, the raw dump inside gzip, xz and zstd is compared too. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
 
 #![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
 
@@ -155,6 +155,13 @@ fn main() -> Result<ExitCode> {
                 let what =
                     format!("{} {command}: same rows from every profile and number of threads", guest.name);
                 tally.add(&what, same_rows(&lab, &program, guest, command, profiles.path()));
+            }
+            let empty = profiles.path().join("empty");
+            std::fs::create_dir_all(&empty)?;
+            let rekal = Rekal { program: program.clone(), image: guest.raw(), repository: Some(empty) };
+            for command in &commands {
+                let what = format!("{} {command}, no profile anywhere", guest.name);
+                tally.add(&what, checks::check(command, &rekal, &truth));
             }
         }
     }

@@ -66,9 +66,8 @@ pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
     let converted =
         profile_gen::convert_image(&parts, &LinuxOptions::default()).map_err(|error| error.to_string())?;
     let slide = profile_gen::symbols::x86_64_slide(&symbols.list().symbols);
-    let physical_shift = moved
-        .zip(slide)
-        .map(|(moved, slide)| moved.wrapping_add(slide).wrapping_add(START_KERNEL_MAP));
+    let physical_shift =
+        moved.zip(slide).map(|(moved, slide)| moved.wrapping_add(slide).wrapping_add(START_KERNEL_MAP));
     let found = format!(
         "kallsyms at physical {at:#x} ({} symbols, {}), BTF at physical {btf_at:#x} ({} bytes)",
         symbols.symbols.len(),

@@ -118,17 +118,12 @@ fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagno
         }
     };
     diagnosis.decided(format!("{NAME}: {}", carved.found));
-    evidence.carved = carved.physical_shift.map(|physical_shift| Hypothesis {
-        physical_shift,
-        source: "kallsyms in memory".to_owned(),
-    });
+    evidence.carved = carved
+        .physical_shift
+        .map(|physical_shift| Hypothesis { physical_shift, source: "kallsyms in memory".to_owned() });
     let build_id = profile.metadata_str("BuildID").and_then(BuildId::from_hex);
-    let mut candidate = Candidate {
-        name: NAME.to_owned(),
-        source: "the image".to_owned(),
-        profile,
-        tried: BTreeSet::new(),
-    };
+    let mut candidate =
+        Candidate { name: NAME.to_owned(), source: "the image".to_owned(), profile, tried: BTreeSet::new() };
     let kernel = try_candidate(session, evidence, Stage::Banner, &mut candidate, diagnosis)?;
     let kept = build_id.map(|id| ProfileName::linux_build_id(&id)).and_then(|name| {
         session.repositories().ok()?.keep(&name, &document).ok()?;
