@@ -19,7 +19,7 @@ use crate::error::Error;
 /// First bytes of every BTF header: magic, version 1, no flags, 24 bytes long.
 const BTF_HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
 /// Sizes of the BTF of a kernel; distributions' have 2 to 8 MB.
-const BTF_SIZES: Range<u64> = 256 << 10..64 << 20;
+const BTF_SIZES: Range<usize> = 256 << 10..64 << 20;
 /// Most places of either table that are looked at.
 const MAX_HITS: usize = 256;
 /// Most bytes of a kernel's notes.
@@ -54,7 +54,7 @@ pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
         return Err(format!("no readable kallsyms ({} places looked at)", hits.digits.len()));
     };
     let (btf_at, types, moved) = types(space, &hits, at, &symbols)?;
-    let read = |name: &str, max| Some(space.read_cstr(physical(&symbols, name, moved?)?, max).ok()?);
+    let read = |name: &str, max| space.read_cstr(physical(&symbols, name, moved?)?, max).ok();
     let banner = read("linux_banner", 512).and_then(|text| String::from_utf8(text).ok());
     let build_id = moved.and_then(|moved| build_id(space, &symbols, moved));
     let parts = ImageParts {
@@ -93,8 +93,8 @@ fn search(space: &dyn AddressSpace) -> Hits {
         let own = |at: &usize| *at < piece.own;
         let tables = digits.find_iter(piece.bytes).take_while(own).map(|at| (address(at), 0));
         let headers = header.find_iter(piece.bytes).take_while(own).filter_map(|at| {
-            let len = btf::total_len(piece.bytes.get(at..)?)? as u64;
-            BTF_SIZES.contains(&len).then(|| (address(at), len))
+            let len = btf::total_len(piece.bytes.get(at..)?)?;
+            BTF_SIZES.contains(&len).then(|| (address(at), len as u64))
         });
         tables.chain(headers).collect::<Vec<(u64, u64)>>()
     });
@@ -171,7 +171,7 @@ fn types(
     // Where none is confirmed (the page of the banner is missing), contents and distance decide.
     candidates.sort_by_key(|(at, _)| !confirmed(*at));
     for &(at, len) in &candidates {
-        let Ok(bytes) = space.read_vec(at, len, BTF_SIZES.end as usize) else { continue };
+        let Ok(bytes) = space.read_vec(at, len, BTF_SIZES.end) else { continue };
         if btf::parse(&bytes).is_ok_and(|btf| btf.defines("task_struct") && btf.defines("module")) {
             return Ok((at, bytes, moved(at)));
         }
