@@ -13,6 +13,10 @@ pub(crate) enum Codec {
     /// As it is, with its Adler-32 behind, which is verified.
     Adler32,
     Zlib,
+    /// As zlib, without header and checksum.
+    Deflate,
+    /// A raw lz4 block.
+    Lz4,
     Lzo,
     /// A raw snappy block.
     Snappy,
@@ -39,11 +43,18 @@ thread_local! {
 /// Decompresses `stored` into exactly `out`; `None` when it is damaged, too long or too short.
 pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<()> {
     let written = match codec {
-        Codec::Zlib => ZLIB.with_borrow_mut(|zlib| {
-            zlib.reset(true);
+        Codec::Zlib | Codec::Deflate => ZLIB.with_borrow_mut(|zlib| {
+            zlib.reset(codec == Codec::Zlib);
             let status = zlib.decompress(stored, out, FlushDecompress::Finish).ok()?;
             (status == Status::StreamEnd).then(|| usize::try_from(zlib.total_out()).ok())?
         })?,
+        // pyaff4 puts the size in front, others do not.
+        Codec::Lz4 => match stored.split_first_chunk() {
+            Some((size, block)) if usize::try_from(u32::from_le_bytes(*size)) == Ok(out.len()) => {
+                lz4_flex::block::decompress_into(block, out).ok()?
+            }
+            _ => lz4_flex::block::decompress_into(stored, out).ok()?,
+        },
         Codec::Adler32 => {
             let (bytes, sum) = stored.split_at_checked(out.len())?;
             out.copy_from_slice(bytes);

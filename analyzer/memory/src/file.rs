@@ -92,7 +92,7 @@ impl FileSpace {
     }
 }
 
-/// Reads a space from its start to its end as a stream.
+/// Reads a space as a stream, from its start until it is told to go elsewhere.
 pub(crate) struct SpaceReader<'a> {
     space: &'a dyn AddressSpace,
     at: u64,
@@ -112,6 +112,18 @@ impl Read for SpaceReader<'_> {
         self.space.read_at(self.at, buf).map_err(io::Error::other)?;
         self.at = self.at.saturating_add(to_u64(size));
         Ok(size)
+    }
+}
+
+impl Seek for SpaceReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.space.end().checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::beside::Beside;
 use crate::bytes::{to_u64, to_usize};
-use crate::format::{FORMATS, Layer, Opened, Yields};
+use crate::format::{FORMATS, Layer, Opened, Yields, aff4};
 use crate::{AddressSpace, FileSpace, Hints};
 use std::fmt;
 use std::io;
@@ -151,6 +151,9 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`] says which format came closest and keeps the reason of every other one.
 pub fn open(path: &Path, limits: &Limits) -> Result<Image, OpenError> {
+    if path.join(aff4::METADATA).is_file() {
+        return open_directory(path, limits).map_err(|failure| failure.at(path));
+    }
     let file = FileSpace::open(path, limits).map_err(|source| match source.kind() {
         io::ErrorKind::IsADirectory => OpenError::Directory { path: path.to_owned() },
         _ => OpenError::Io { path: path.to_owned(), source },
@@ -166,6 +169,24 @@ pub fn open_space(file: Arc<dyn AddressSpace>, limits: &Limits) -> Result<Image,
     open_beside(file, &Beside::none(), limits)
 }
 
+/// Opens an AFF4 volume that is a directory.
+fn open_directory(path: &Path, limits: &Limits) -> Result<Image, Failure> {
+    let opened = aff4::open_directory(path, limits);
+    let opened = opened.map_err(|refused| refused.into_failure("AFF4", Vec::new()))?;
+    let mut image = Image {
+        layers: vec!["directory".to_owned(), opened.space.name()],
+        space: opened.space,
+        virtual_space: None,
+        hints: opened.hints,
+        refusals: Vec::new(),
+        warnings: opened.warnings.into_iter().map(|warning| format!("AFF4: {warning}")).collect(),
+    };
+    if opened.yields == Some(Yields::File) {
+        stack_up(&mut image, vec!["AFF4"], &Beside::none(), limits)?;
+    }
+    Ok(image)
+}
+
 /// As [`open_space`], with the folder the file lies in.
 fn open_beside(file: Arc<dyn AddressSpace>, beside: &Beside, limits: &Limits) -> Result<Image, Failure> {
     if file.end() == 0 {
@@ -179,17 +200,28 @@ fn open_beside(file: Arc<dyn AddressSpace>, beside: &Beside, limits: &Limits) ->
         refusals: Vec::new(),
         warnings: Vec::new(),
     };
-    let mut used: Vec<&'static str> = Vec::new();
+    stack_up(&mut image, Vec::new(), beside, limits)?;
+    Ok(image)
+}
+
+/// Stacks layers until one is memory.
+fn stack_up(
+    image: &mut Image,
+    mut used: Vec<&'static str>,
+    beside: &Beside,
+    limits: &Limits,
+) -> Result<(), Failure> {
     let nothing = Beside::none();
     while image.layers.len() <= limits.max_layers {
         // Only the file itself has neighbours; what is unpacked from it has none.
         let beside = if used.is_empty() { beside } else { &nothing };
-        if stack(&mut image, &mut used, beside, limits)? == Yields::Memory {
-            return Ok(image);
+        if stack(image, &mut used, beside, limits)? == Yields::Memory {
+            return Ok(());
         }
     }
     let reason = format!("more than {} layers", limits.max_layers);
-    Err(Failure::Refused { format: used.last().copied().unwrap_or("raw"), reason, refusals: image.refusals })
+    let refusals = std::mem::take(&mut image.refusals);
+    Err(Failure::Refused { format: used.last().copied().unwrap_or("raw"), reason, refusals })
 }
 
 /// One round: the first format whose probe accepts the top layer is stacked on it.
@@ -228,7 +260,7 @@ fn stack(
         }
         let opened = (format.open)(&layer);
         let refusals = std::mem::take(&mut image.refusals);
-        let Opened { space, virtual_space, hints, warnings } = match opened {
+        let Opened { space, virtual_space, hints, warnings, yields } = match opened {
             Ok(opened) => opened,
             Err(refused) => return Err(refused.into_failure(format.name, refusals)),
         };
@@ -239,7 +271,7 @@ fn stack(
         image.hints.merge(hints);
         image.warnings.extend(warnings.into_iter().map(|warning| format!("{}: {warning}", format.name)));
         used.push(format.name);
-        return Ok(format.yields);
+        return Ok(yields.unwrap_or(format.yields));
     }
     // Unreachable while raw, which takes everything, ends the table.
     let refusals = std::mem::take(&mut image.refusals);

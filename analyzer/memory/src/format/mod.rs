@@ -6,6 +6,7 @@ use crate::image::{Failure, Limits, Refusal};
 use crate::{AddressSpace, Beside, Fault, Hints};
 use std::sync::Arc;
 
+pub(crate) mod aff4;
 mod avml;
 mod crash;
 mod elf_core;
@@ -14,6 +15,7 @@ mod flattened;
 mod kdump;
 mod lime;
 mod notes;
+mod pmem;
 mod raw;
 mod split;
 mod wrapper;
@@ -40,12 +42,14 @@ pub struct Opened {
     pub hints: Hints,
     /// What is wrong though it opened.
     pub warnings: Vec<String>,
+    /// What the space is addressed by, where the format leaves that to the container.
+    pub yields: Option<Yields>,
 }
 
 impl Opened {
     /// A space about which the container tells nothing more.
     pub(crate) fn new(space: Arc<dyn AddressSpace>) -> Self {
-        Self { space, virtual_space: None, hints: Hints::default(), warnings: Vec::new() }
+        Self { space, virtual_space: None, hints: Hints::default(), warnings: Vec::new(), yields: None }
     }
 
     /// Adds what the container tells.
@@ -132,6 +136,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "zstd", yields: Yields::File, probe: wrapper::probe_zstd, open: wrapper::open_zstd },
     Format { name: "pieces", yields: Yields::File, probe: split::probe, open: split::open },
     Format { name: "EWF", yields: Yields::File, probe: ewf::probe, open: ewf::open },
+    Format { name: "AFF4", yields: Yields::Memory, probe: aff4::probe, open: aff4::open },
     Format { name: "flattened", yields: Yields::File, probe: flattened::probe, open: flattened::open },
     Format { name: "ELF core", yields: Yields::Memory, probe: elf_core::probe, open: elf_core::open },
     Format { name: "Windows crash dump", yields: Yields::Memory, probe: crash::probe, open: crash::open },

@@ -36,7 +36,7 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"\xd3\xbe\xd3\xbe", "a VMware snapshot state; open its .vmem file"),
     (0, b"\xcf\xfa\xed\xfe", "a Mach-O file"),
     (0, b"\xca\xfe\xba\xbe", "a Mach-O or Java class file"),
-    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x03\x04", "a zip archive in an AFF4 volume"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"BZh", "a bzip2 file"),
     (0, b"\x04\x22\x4d\x18", "an lz4 file"),

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod aff4;
 mod crash;
 mod ewf;
 
