@@ -3,7 +3,7 @@
 //! ```text
 //! system.rs        which system runs, cheapest evidence first
 //! linux, windows   its kernel (`KernelFact`), processes, modules, ...
-//! symbols.rs, address_space.rs, expression.rs   what both have: names of addresses, `K`, `P`, `pid@N`
+//! symbols.rs, address_space.rs, expression.rs, translation.rs   what both have: names of addresses, `K`, `P`, `pid@N`
 //! ```
 
 pub mod address_space;
@@ -11,6 +11,7 @@ pub mod expression;
 pub mod linux;
 pub mod symbols;
 pub mod system;
+pub mod translation;
 pub mod windows;
 
 pub use system::{Kernel, System, SystemFact};

@@ -51,7 +51,19 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::psxview::Psxview,
     &linux::vtop::Vtop,
     // Windows.
+    &windows::dlllist::Dlllist,
+    &windows::find_dtb::FindDtb,
+    &windows::handles::Handles,
+    &windows::imageinfo::Imageinfo,
+    &windows::memmap::Memmap,
+    &windows::modules::Modules,
     &windows::pslist::Pslist,
+    &windows::psscan::Psscan,
+    &windows::pstree::Pstree,
+    &windows::psxview::Psxview,
+    &windows::threads::Threads,
+    &windows::vad::Vad,
+    &windows::vtop::Vtop,
 ];
 
 /// The commands of a name: none, one, or one for each system that has it.

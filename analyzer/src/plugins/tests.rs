@@ -8,8 +8,10 @@ use super::*;
 use crate::plugin::Active;
 
 /// Columns that keep Rekall's name though their kind differs from the same name elsewhere, with the reason.
-const OTHER_KIND: &[(&str, &str, &str)] =
-    &[("offset", "lsof", "a position in a file; elsewhere it is an address")];
+const OTHER_KIND: &[(&str, &str, &str)] = &[
+    ("access", "handles", "a mask of rights; elsewhere letters"),
+    ("offset", "lsof", "a position in a file; elsewhere it is an address"),
+];
 
 /// Folder of a command's file.
 fn folder(active: Active) -> &'static str {

@@ -3,30 +3,42 @@
 //! ```text
 //! roots, evidence, identify, verify   which kernel, where, described by which profile
 //! kernel, paged                       its types over memory whose pages may be elsewhere
-//! process, thread, vad, module        what runs, and what it maps
-//! object_header, handle, views        objects and the tables that lead to them
-//! pool, scan                          what remains in physical memory
+//! process, thread, vad, module, library   what runs, and what it maps
+//! object_header, names, handle, views objects and the tables that lead to them
+//! scan, pool, reverse                 what remains in physical memory
 //! resolver                            names of addresses
 //! ```
 
 mod evidence;
 pub mod handle;
 mod identify;
+pub mod info;
 mod kernel;
+pub mod library;
 pub mod module;
+pub mod names;
 pub mod object_header;
 mod overlay;
 pub mod paged;
+pub mod pool;
 pub mod process;
+pub mod process_scan;
 pub mod resolver;
+pub mod reverse;
 mod roots;
+pub mod scan;
+pub mod thread;
+pub mod thread_scan;
 pub mod time;
+pub mod tree;
 pub mod unicode;
 pub mod vad;
 mod verify;
 pub mod views;
 
-use memory::Image;
+use std::sync::Arc;
+
+use memory::{AddressSpace as _, Image, VirtualSpace};
 
 pub use kernel::{Kernel, KernelFact, Layout, is_kernel, types};
 pub use process::{Process, ProcessFilter, processes};
@@ -38,4 +50,25 @@ pub fn looks_like(image: &Image) -> bool {
     roots::quick(image)
         .iter()
         .any(|root| roots::test(&image.space, root).is_some_and(|quality| quality.shared_data))
+}
+
+/// Page table roots in an image: address, whether they map the kernel's image as the kernel's own do, and what a test found.
+/// The first is the one in use.
+#[must_use]
+pub fn root_candidates(image: &Image, kernel: &Kernel) -> Vec<(u64, bool, String)> {
+    let mut evidence = evidence::Evidence::quick(image);
+    evidence.scan(image);
+    let mut found = vec![(kernel.dtb(), true, "in use".to_owned())];
+    for (quality, root) in evidence.roots {
+        let tables = VirtualSpace::new(Arc::clone(&image.space), root.paging, root.dtb);
+        let wanted = kernel.space().tables().translate(kernel.base());
+        let valid = wanted.is_ok() && tables.translate(kernel.base()) == wanted;
+        let shared = if quality.shared_data { "shared page found" } else { "no shared page" };
+        let comment = format!(
+            "{}, {}, {shared}, {} entries of the kernel's half",
+            root.source, root.paging.name, quality.population
+        );
+        found.push((root.dtb, valid, comment));
+    }
+    found
 }

@@ -114,6 +114,24 @@ impl<'k> ObjectHeader<'k> {
         self.object_type()?.name()
     }
 
+    /// Bytes of optional headers before it, by the highest that it says there is. `kernel` has the table of distances.
+    pub fn preamble(&self, kernel: &Target) -> Read<u64> {
+        match self.info_mask() {
+            Ok(0) => Ok(0),
+            Ok(mask) => {
+                let table = kernel.symbol("ObpInfoMaskToOffset")?;
+                let bytes = kernel.read_bytes(table.wrapping_add(u64::from(mask)), 1, 1)?;
+                Ok(bytes.first().copied().unwrap_or(0).into())
+            }
+            Err(Absent::NoProfile(_)) => {
+                let offsets =
+                    [self.name_info_offset()?, self.handle_info_offset()?, self.quota_info_offset()?];
+                Ok(offsets.into_iter().max().unwrap_or(0).into())
+            }
+            Err(why) => Err(why),
+        }
+    }
+
     /// Address of its name header; not applicable for objects without one.
     fn name_info(&self) -> Read<NameInfo<'k>> {
         let none = Absent::NotApplicable("no name");

@@ -152,9 +152,14 @@ pub(super) fn test(space: &Arc<dyn AddressSpace>, root: &Root) -> Option<Quality
     (population > 0).then_some(Quality { shared_data: version.is_some(), population })
 }
 
+/// Address of `KUSER_SHARED_DATA` in the kernel's half.
+pub(super) fn shared_data(is_32bit: bool) -> u64 {
+    if is_32bit { SHARED_DATA_32 } else { SHARED_DATA_64 }
+}
+
 /// The version in `KUSER_SHARED_DATA`, where it is mapped and plausible.
 pub(super) fn version(space: &dyn AddressSpace, is_32bit: bool) -> Option<Version> {
-    let base = if is_32bit { SHARED_DATA_32 } else { SHARED_DATA_64 };
+    let base = shared_data(is_32bit);
     let (major, minor) = (space.read_u32(base + 0x26c).ok()?, space.read_u32(base + 0x270).ok()?);
     let build = space.read_u32(base + 0x260).ok()?;
     (matches!(major, 5 | 6 | 10) && minor <= 3).then_some(Version {

@@ -8,9 +8,10 @@
 
 use std::sync::Arc;
 
-use memory::{Next, Run, VirtualSpace};
+use memory::VirtualSpace;
 
-use crate::os::linux::{Kernel, KernelFact, ProcessFilter, Task, mm, task};
+use crate::os::linux::{Kernel, KernelFact, ProcessFilter, mm, task};
+use crate::os::translation::for_each_page;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -62,7 +63,14 @@ impl Plugin for Memmap {
                     continue;
                 }
             };
-            emit(session, &task, &space, end, args.coalesce, out)?;
+            for_each_page(&session.notes, &task::describe(&task), &space, end, args.coalesce, |page| {
+                out.push(Row {
+                    task: task.obj_ref(),
+                    start: Address(page.start),
+                    physical: Address(page.target),
+                    size: ByteSize(page.len),
+                })
+            })?;
         }
         Ok(())
     }
@@ -74,53 +82,5 @@ fn user_end(kernel: &Kernel) -> u64 {
         // CONFIG_VMSPLIT_3G, or where the direct map begins.
         4 => kernel.page_offset().unwrap_or(0xc000_0000),
         _ => 1 << 63,
-    }
-}
-
-fn emit(
-    session: &Session,
-    task: &Task<'_>,
-    space: &VirtualSpace,
-    end: u64,
-    coalesce: bool,
-    out: &mut Rows<'_, Row>,
-) -> Result<(), Error> {
-    let mut mappings = space.mappings(0, end);
-    for run in &mut mappings {
-        let mut rest = Some(run);
-        while let Some(run) = rest {
-            let size = if coalesce { run.len } else { page_size(space, &run).min(run.len) };
-            out.push(Row {
-                task: task.obj_ref(),
-                start: Address(run.start),
-                physical: Address(run.target),
-                size: ByteSize(size),
-            })?;
-            rest = run.start.checked_add(size).and_then(|next| run.clipped(next, u64::MAX));
-        }
-    }
-    if mappings.truncated() {
-        session.notes.partial(format!("page tables of {} go on behind the limit", task::describe(task)));
-    }
-    for (addr, fault) in mappings.unreadable() {
-        session.notes.partial(format!(
-            "a page table of {} is unreadable, for {addr:#x}: {fault}",
-            task::describe(task)
-        ));
-    }
-    Ok(())
-}
-
-/// Size of the page at the start of a run, in bytes.
-fn page_size(space: &VirtualSpace, run: &Run) -> u64 {
-    let Some(last) = space.paging().levels.last() else { return run.len };
-    let small = 1 << last.shift;
-    let large = 1 << last.shift.saturating_add(last.bits);
-    if !run.start.is_multiple_of(large) || !run.target.is_multiple_of(large) || run.len < large {
-        return small;
-    }
-    match space.explain(run.start).last().map(|step| step.next) {
-        Some(Next::Page { size, .. }) => size,
-        _ => small,
     }
 }

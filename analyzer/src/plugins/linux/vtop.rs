@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Next, Step, Stored, VirtualSpace};
+use memory::VirtualSpace;
 
 use crate::os::linux::{Kernel, KernelFact, ProcessFilter, task};
 use crate::os::symbols;
+use crate::os::translation::{self, ShownStep};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -86,61 +87,14 @@ fn explain(
     virtual_address: u64,
     out: &mut Rows<'_, Row>,
 ) -> Result<(), Error> {
-    let mut push = |step: String, address, entry, flags, comment| {
-        let task = task.cloned();
-        let virtual_address = Address(virtual_address);
-        out.push(Row { task, virtual_address, step, address, entry, flags, comment })
-    };
-    let steps = space.explain(virtual_address);
-    for step in &steps {
-        let comment = comment(step);
-        // An address that is not canonical has no entry anywhere.
-        let canonical = space.paging().canonical(virtual_address) == virtual_address;
-        let address = if canonical { Ok(Address(step.entry_addr)) } else { Err(NOT_CANONICAL) };
-        let entry = match (step.entry, step.next) {
-            (Some(entry), _) => Ok(Address(entry)),
-            (None, Next::Fault(fault)) if canonical => {
-                Err(Absent::Unreadable { addr: step.entry_addr, fault })
-            }
-            _ => Err(NOT_CANONICAL),
-        };
-        push(step.name.to_owned(), address, entry, step.flags.join(" "), comment)?;
+    let (mut steps, phys) = translation::table_steps(space, virtual_address);
+    if let Some(phys) = phys {
+        steps.extend(translation::file_steps(&**space.physical(), phys));
     }
-    let Some(Next::Page { mut phys, .. }) = steps.last().map(|step| step.next) else { return Ok(()) };
-    let no_entry = || Err(Absent::NotApplicable("no entry of a page table"));
-    push("physical".to_owned(), Ok(Address(phys)), no_entry(), String::new(), "physical address".to_owned())?;
-    let mut layer: &dyn AddressSpace = space.physical().as_ref();
-    while let Some(base) = layer.base() {
-        let stored = layer.stored(phys);
-        let (address, comment) = match stored {
-            Ok(Stored::Plain(offset)) => (Ok(Address(offset)), format!("where {} keeps it", layer.name())),
-            Ok(Stored::Compressed { block, len }) => {
-                (Ok(Address(block)), format!("compressed block of {len} bytes, by {}", layer.name()))
-            }
-            Err(fault) => (Err(Absent::Unreadable { addr: phys, fault }), fault.to_string()),
-        };
-        push(base.name(), address, no_entry(), String::new(), comment)?;
-        let Ok(Stored::Plain(offset)) = stored else { break };
-        (layer, phys) = (base, offset);
+    for ShownStep { step, address, entry, flags, comment } in steps {
+        let (address, entry) = (address.map(Address), entry.map(Address));
+        let virtual_address = Address(virtual_address);
+        out.push(Row { task: task.cloned(), virtual_address, step, address, entry, flags, comment })?;
     }
     Ok(())
-}
-
-const NOT_CANONICAL: Absent = Absent::NotApplicable("the address is not canonical");
-
-fn comment(step: &Step) -> String {
-    match step.next {
-        Next::Table(table) => format!("next table at {table:#x}"),
-        Next::Page { phys, size } => format!("page of {} at {:#x}", unit(size), phys & !size.wrapping_sub(1)),
-        Next::Fault(fault) => fault.to_string(),
-    }
-}
-
-/// A page size in words: `4 KiB`.
-fn unit(size: u64) -> String {
-    match size.trailing_zeros() {
-        0..20 => format!("{} KiB", size >> 10),
-        20..30 => format!("{} MiB", size >> 20),
-        _ => format!("{} GiB", size >> 30),
-    }
 }
