@@ -1,5 +1,5 @@
 //! ELF core dumps of machines, 32 and 64 bit, little endian: QEMU `dump-guest-memory` (with and without
-//! paging), VirtualBox `dumpvmcore`, `makedumpfile -E`, `/proc/vmcore`.
+//! paging), VirtualBox `dumpvmcore`, `makedumpfile -E`, `/proc/vmcore`, pmem. Cores of Xen are in [`super::xen`].
 //!
 //! Each `PT_LOAD` stores `p_filesz` bytes of physical memory from `p_paddr` at `p_offset`. Facts that bite:
 //! * `e_ehsize` is not looked at: QEMU wrote 8 there for years;
@@ -10,14 +10,16 @@
 //! * `p_paddr` -1 (`/proc/kcore`) is no physical address; writers that know none leave all of them 0.
 
 use crate::bytes::{to_u64, to_usize, u16_at, u32_at, u64_at};
-use crate::format::{Layer, Opened, Refused, expect_magic, notes};
+use crate::format::{Layer, Opened, Refused, expect_magic, notes, pmem, xen};
 use crate::image::Limits;
-use crate::{AddressSpace, Overlap, Run, RunSpace};
+use crate::{AddressSpace, Hints, Overlap, Run, RunSpace};
 use std::sync::Arc;
 
 const ET_CORE: u16 = 4;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
+/// The segment with the YAML of the pmem tools ("pmem").
+const PT_PMEM: u32 = 0x6d65_6d70;
 const PN_XNUM: u16 = 0xffff;
 /// Note types only a process dump has: `NT_AUXV` and `NT_FILE`.
 const PROCESS_NOTES: [u32; 2] = [6, 0x4649_4c45];
@@ -106,6 +108,11 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
         }
         _ => return Err(Refused::Foreign("an ELF file of unknown type")),
     }
+    if header.phnum == 0
+        && let Some(opened) = xen::open(layer)
+    {
+        return opened;
+    }
     let segments = segments(&**base, &header, limits)?;
     let mut warnings = Vec::new();
     let notes = read_notes(&**base, &segments, limits, &mut warnings);
@@ -129,7 +136,10 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
     if promised > 0 {
         warnings.push(format!("the file is cut off, bytes missing: {promised}"));
     }
-    let hints = notes::hints(&notes, Some(header.machine));
+    let mut hints = notes::hints(&notes, Some(header.machine));
+    if let Some(noted) = pmem_notes(&**base, &segments) {
+        hints.merge(noted);
+    }
     Ok(Opened::new(Arc::new(space)).hints(hints).warnings(warnings))
 }
 
@@ -148,6 +158,12 @@ fn segments(base: &dyn AddressSpace, header: &Header, limits: &Limits) -> Result
         return Err("the program headers are cut off".into());
     }
     Ok(table.chunks_exact(stride).filter_map(|bytes| header.segment(bytes)).collect())
+}
+
+/// What pmem notes in a segment of its own.
+fn pmem_notes(base: &dyn AddressSpace, segments: &[Segment]) -> Option<Hints> {
+    let segment = segments.iter().find(|segment| segment.kind == PT_PMEM)?;
+    pmem::hints(&base.read_vec(segment.offset, segment.filesz, 1 << 20).ok()?)
 }
 
 /// The bytes of all note segments, up to the first one that cannot be read, which becomes a warning.

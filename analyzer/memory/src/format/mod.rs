@@ -14,11 +14,14 @@ mod ewf;
 mod flattened;
 mod kdump;
 mod lime;
+mod macho;
 mod notes;
 mod pmem;
 mod raw;
 mod split;
+mod vmware;
 mod wrapper;
+mod xen;
 
 #[cfg(test)]
 mod tests;
@@ -143,6 +146,19 @@ pub static FORMATS: &[Format] = &[
     Format { name: "kdump", yields: Yields::Memory, probe: kdump::probe, open: kdump::open },
     Format { name: "LiME", yields: Yields::Memory, probe: lime::probe, open: lime::open },
     Format { name: "AVML", yields: Yields::Memory, probe: avml::probe, open: avml::open },
+    Format { name: "Mach-O core", yields: Yields::Memory, probe: macho::probe, open: macho::open },
+    Format {
+        name: "VMware state",
+        yields: Yields::Memory,
+        probe: vmware::probe_state,
+        open: vmware::open_state,
+    },
+    Format {
+        name: "VMware memory",
+        yields: Yields::Memory,
+        probe: vmware::probe_memory,
+        open: vmware::open_memory,
+    },
     Format { name: "raw", yields: Yields::Memory, probe: raw::probe, open: raw::open },
 ];
 

@@ -1,13 +1,15 @@
 //! Raw (dd, padded): the offset in the file is the physical address. No signature, hence the last resort,
 //! taken for everything that is not recognisably something else.
 
-use crate::bytes::u32_at;
-use crate::format::{Layer, Opened, Refused};
-use crate::{AddressSpace, Fault, Run};
+use crate::bytes::{to_u64, to_usize, u32_at};
+use crate::format::{Layer, Opened, Refused, pmem};
+use crate::{AddressSpace, Fault, Hints, Overlap, Run, RunSpace};
 use std::sync::Arc;
 
 /// The smallest thing that can be called a memory: one page, in bytes.
 const PAGE: u64 = 4096;
+/// Most bytes at the end that are looked at for notes of pmem.
+const FOOTER: u64 = 64 << 10;
 
 /// What other files begin with: offset, signature, name with the article.
 const FOREIGN: &[(usize, &[u8], &str)] = &[
@@ -30,11 +32,7 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"KDMV", "a VMDK disk image"),
     (0, b"conectix", "a VHD disk image"),
     (0, b"vhdxfile", "a VHDX disk image"),
-    (0, b"\xd2\xbe\xd2\xbe", "a VMware snapshot state; open its .vmem file"),
-    (0, b"\xd1\xba\xd1\xba", "a VMware snapshot state; open its .vmem file"),
-    (0, b"\xd0\xbe\xd2\xbe", "a VMware snapshot state; open its .vmem file"),
-    (0, b"\xd3\xbe\xd3\xbe", "a VMware snapshot state; open its .vmem file"),
-    (0, b"\xcf\xfa\xed\xfe", "a Mach-O file"),
+    (0, b"\xce\xfa\xed\xfe", "a 32-bit Mach-O file"),
     (0, b"\xca\xfe\xba\xbe", "a Mach-O or Java class file"),
     (0, b"PK\x03\x04", "a zip archive in an AFF4 volume"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -67,7 +65,8 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
     if let Some(content) = foreign(head) {
         return Err(Refused::Foreign(content));
     }
-    let len = base.end();
+    let footer = footer(&**base);
+    let len = footer.as_ref().map_or(base.end(), |(at, _)| *at);
     if len < PAGE {
         return Err(format!("smaller than one page of {PAGE} bytes: {len}").into());
     }
@@ -75,7 +74,28 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
     if !len.is_multiple_of(PAGE) {
         warnings.push(format!("size is no multiple of {PAGE}, the end may be cut off: {len}"));
     }
-    Ok(Opened::new(Arc::new(Raw { base: Arc::clone(base) })).warnings(warnings))
+    let Some((_, hints)) = footer else {
+        return Ok(Opened::new(Arc::new(Raw { base: Arc::clone(base) })).warnings(warnings));
+    };
+    let run = Run { start: 0, len, target: 0 };
+    let space = RunSpace::new("raw (pmem)", Arc::clone(base), vec![run], Overlap::FirstWins);
+    Ok(Opened::new(Arc::new(space)).hints(hints).warnings(warnings))
+}
+
+/// The YAML that older pmem tools append: where it begins, and what it tells.
+fn footer(base: &dyn AddressSpace) -> Option<(u64, Hints)> {
+    let len = base.end().min(FOOTER);
+    let start = base.end().checked_sub(len)?;
+    let tail = base.read_vec(start, len, to_usize(FOOTER)).ok()?;
+    let text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e);
+    if !tail.last().is_some_and(text) {
+        return None;
+    }
+    let begin = tail.iter().rposition(|byte| !text(byte)).map_or(0, |last| last.saturating_add(1));
+    let hints = pmem::hints(tail.get(begin..)?)?;
+    // Memory ends with a page; printable bytes at its end belong to it.
+    let at = start.checked_add(to_u64(begin))?;
+    Some((at.checked_next_multiple_of(PAGE).filter(|at| *at < base.end()).unwrap_or(at), hints))
 }
 
 /// What the bytes are, when they are certainly no memory.
