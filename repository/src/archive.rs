@@ -15,7 +15,8 @@ use crate::LAYOUT;
 use crate::config::Limits;
 use crate::directory::{may_be_document, may_be_linux};
 use crate::inventory::{self, Inventory, InventoryEntry};
-use crate::source::{self, Found, Source};
+use crate::signature::{MAX_SIGNATURE, SIGNATURE_FILE};
+use crate::source::{self, Found, Signed, Source};
 use crate::trace::{Answer, Trace};
 
 /// A zip archive of profiles; opened when first asked.
@@ -31,12 +32,20 @@ struct Opened {
     zip: Mutex<ZipArchive<BufReader<File>>>,
     /// Index of the member by profile name; where both are there the plain one, as in directories.
     members: BTreeMap<ProfileName, usize>,
+    /// Index of the inventory's signature.
+    signature: Option<usize>,
 }
 
 impl Archive {
     pub(crate) fn new(path: PathBuf, limits: Limits) -> Self {
         let label = path.display().to_string();
         Self { path, label, limits, opened: OnceLock::new(), inventory: OnceLock::new() }
+    }
+
+    /// The names of its documents.
+    pub(crate) fn names(&self) -> Result<Vec<ProfileName>, Answer> {
+        let names = self.opened()?.members.keys().filter(|name| name.as_str() != inventory::NAME);
+        Ok(names.cloned().collect())
     }
 
     fn opened(&self) -> Result<&Opened, Answer> {
@@ -48,7 +57,8 @@ impl Archive {
                 return Err(format!("more than {} members", self.limits.max_tree));
             }
             let members = members(&zip);
-            Ok(Opened { zip: Mutex::new(zip), members })
+            let signature = zip.index_for_name(&format!("{LAYOUT}/{SIGNATURE_FILE}"));
+            Ok(Opened { zip: Mutex::new(zip), members, signature })
         };
         self.opened.get_or_init(open).as_ref().map_err(Answer::refused)
     }
@@ -56,15 +66,7 @@ impl Archive {
     fn bytes(&self, name: &ProfileName) -> Result<Vec<u8>, Answer> {
         let opened = self.opened()?;
         let index = *opened.members.get(name).ok_or(Answer::NotFound)?;
-        let mut zip = opened.zip.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = zip.by_index(index).map_err(Answer::damaged)?;
-        let max = self.limits.max_text;
-        let mut bytes = Vec::new();
-        member.take(max as u64 + 1).read_to_end(&mut bytes).map_err(Answer::damaged)?;
-        if bytes.len() > max {
-            return Err(Answer::damaged(format!("larger than the limit of {max} bytes")));
-        }
-        Ok(bytes)
+        member(opened, index, self.limits.max_text)
     }
 
     /// The stored inventory completed by unlisted members; those that may be Linux kernels are opened.
@@ -90,6 +92,18 @@ impl Archive {
         }
         inventory
     }
+}
+
+/// The bytes of one member, at most `max`.
+fn member(opened: &Opened, index: usize, max: usize) -> Result<Vec<u8>, Answer> {
+    let mut zip = opened.zip.lock().unwrap_or_else(PoisonError::into_inner);
+    let member = zip.by_index(index).map_err(Answer::damaged)?;
+    let mut bytes = Vec::new();
+    member.take(max as u64 + 1).read_to_end(&mut bytes).map_err(Answer::damaged)?;
+    if bytes.len() > max {
+        return Err(Answer::damaged(format!("larger than the limit of {max} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The profile names of an archive's members. A member below a `v1.0` directory (also one further down, as in the
@@ -143,5 +157,13 @@ impl Source for Archive {
     fn inventory(&self) -> Result<&Inventory, Answer> {
         let members = &self.opened()?.members;
         Ok(self.inventory.get_or_init(|| self.list(members)))
+    }
+
+    fn signed_inventory(&self) -> Result<Signed, Answer> {
+        let name = ProfileName::new(inventory::NAME).map_err(Answer::refused)?;
+        let inventory = self.bytes(&name)?;
+        let opened = self.opened()?;
+        let signature = opened.signature.and_then(|index| member(opened, index, MAX_SIGNATURE).ok());
+        Ok(Signed { inventory, signature: signature.and_then(|bytes| String::from_utf8(bytes).ok()) })
     }
 }

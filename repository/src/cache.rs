@@ -3,10 +3,12 @@
 //! ```text
 //! <cache_dir>/remote/<host>-<hash of the base URL>/v1.0/<name>.gz      the body, always gzip
 //!                                                 /records/<name>.json  validators and hashes
+//!                                                 /parts/<name>.gz.part  what arrived of a body that broke off
 //! ```
 //! Trees are kept apart by URL, so that one repository can never answer for another. Body and record are each
 //! replaced in one step; the record holds the body's hash, so a pair torn by a crash counts as not cached.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +19,18 @@ use transport::{Url, Validators, atomic};
 use crate::LAYOUT;
 use crate::config::Limits;
 use crate::directory::read_file;
+use crate::inventory;
+use crate::signature::{MAX_SIGNATURE, SIGNATURE_FILE};
 use crate::source::sha256_hex;
 
 /// Largest record file in bytes.
 const MAX_RECORD: usize = 16 << 10;
+
+/// The stored form of an inventory.
+const INVENTORY_FILE: &str = "inventory.gz";
+
+/// Hidden directory in the root of a mirror.
+pub(crate) const MIRROR_STATE: &str = ".rekal-mirror";
 
 /// The two addresses a document may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +71,53 @@ pub(crate) struct Cached {
 /// The cached tree of one URL.
 pub(crate) struct Cache {
     root: PathBuf,
+    /// Where records and parts of bodies are, outside of what a reader of the tree sees.
+    state: PathBuf,
+    /// Where the inventory and its signature are.
+    inventories: PathBuf,
     limits: Limits,
 }
 
 impl Cache {
     pub(crate) fn new(cache_dir: &Path, base: &Url, limits: Limits) -> Self {
-        Self { root: cache_dir.join("remote").join(directory_name(base)), limits }
+        let root = cache_dir.join("remote").join(directory_name(base));
+        Self { state: root.clone(), inventories: root.join(LAYOUT), root, limits }
+    }
+
+    /// The tree of a mirror: a repository of its own, with the records in a hidden directory. The inventory stays there
+    /// too until it is published.
+    pub(crate) fn mirror(directory: &Path, limits: Limits) -> Self {
+        let state = directory.join(MIRROR_STATE);
+        Self { root: directory.to_owned(), inventories: state.clone(), state, limits }
+    }
+
+    /// Puts the inventory where readers of the mirror look for it.
+    pub(crate) fn publish(&self, signature: Option<&str>) -> io::Result<()> {
+        let names = self.root.join(LAYOUT);
+        let inventory = read_file(&self.inventories.join(INVENTORY_FILE), self.limits.max_body);
+        let inventory = inventory.map_err(|answer| io::Error::other(answer.to_string()))?;
+        atomic::write(&names.join(INVENTORY_FILE), &inventory)?;
+        replace(&names.join(SIGNATURE_FILE), signature)
+    }
+
+    /// Keeps the signature of the inventory; `None` removes it.
+    pub(crate) fn put_signature(&self, signature: Option<&str>) -> io::Result<()> {
+        replace(&self.inventories.join(SIGNATURE_FILE), signature)
+    }
+
+    /// The signature of the cached inventory.
+    pub(crate) fn signature(&self) -> Option<String> {
+        let bytes = read_file(&self.inventories.join(SIGNATURE_FILE), MAX_SIGNATURE).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// File for what arrived of a body whose transfer broke off.
+    pub(crate) fn part_path(&self, name: &ProfileName, form: Form) -> PathBuf {
+        let form = match form {
+            Form::Gzip => "gz",
+            Form::Plain => "json",
+        };
+        self.state.join("parts").join(format!("{name}.{form}.part"))
     }
 
     /// The cached body of a name; `None` where there is none or it is not what the record says.
@@ -98,11 +149,25 @@ impl Cache {
     }
 
     fn body_path(&self, name: &ProfileName) -> PathBuf {
+        if name.as_str() == inventory::NAME {
+            return self.inventories.join(INVENTORY_FILE);
+        }
         self.root.join(LAYOUT).join(format!("{name}.gz"))
     }
 
     fn record_path(&self, name: &ProfileName) -> PathBuf {
-        self.root.join("records").join(format!("{name}.json"))
+        self.state.join("records").join(format!("{name}.json"))
+    }
+}
+
+/// Writes a text file in one step, or removes it.
+fn replace(path: &Path, text: Option<&str>) -> io::Result<()> {
+    match text {
+        Some(text) => atomic::write(path, text.as_bytes()),
+        None => fs::remove_file(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// The repositories to search and how.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Directories, zip archives and http(s) URLs, in order of search.
+    /// Directories, zip archives and http(s) URLs, in order of search. One that ends in `#minisign=KEY` gives only
+    /// documents that are signed by this public key (base64, `RW...`).
     pub entries: Vec<String>,
     /// Where fetched profiles are kept, and where [`SearchPath::store`](crate::SearchPath::store) writes when no
     /// entry is a writable directory. Created when first needed; absent means nothing is kept.
@@ -40,10 +41,14 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// Longest time for one HTTP exchange as a whole.
     pub total_timeout: Duration,
+    /// Longest wait for a server that makes a missing profile.
+    pub build_timeout: Duration,
+    /// How often a document is asked for whose transfer breaks off or whose server is busy.
+    pub attempts: u32,
 }
 
 impl Default for Limits {
-    /// 256 MiB of text, 100 MB bodies, 32 MiB inventories, 200,000 files, 8 symlinks, 5 redirects, 10 s.
+    /// 256 MiB of text, 100 MB bodies, 32 MiB inventories, 200,000 files, 8 symlinks, 5 redirects, 10 s, 2 attempts.
     fn default() -> Self {
         Self {
             max_text: 256 << 20,
@@ -56,6 +61,8 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(300),
+            build_timeout: Duration::from_secs(180),
+            attempts: 2,
         }
     }
 }

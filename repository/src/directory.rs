@@ -14,7 +14,8 @@ use transport::atomic;
 use crate::LAYOUT;
 use crate::config::Limits;
 use crate::inventory::{self, Inventory, InventoryEntry};
-use crate::source::{self, Found, Source};
+use crate::signature::{MAX_SIGNATURE, SIGNATURE_FILE};
+use crate::source::{self, Found, Signed, Source};
 use crate::trace::{Answer, Trace};
 
 /// Deepest directory below the tree that is looked into.
@@ -154,13 +155,33 @@ impl Directory {
         Ok(Stored { bytes, last_modified: modified(&metadata), path })
     }
 
+    /// The directory that holds the names.
+    pub(crate) fn names_directory(&self) -> Result<PathBuf, StoreError> {
+        self.tree().map(|tree| tree.names.clone()).map_err(|reason| StoreError::Directory(reason.to_owned()))
+    }
+
+    /// Removes the files of a document, not its entry in the inventory. That there is none is no error.
+    pub(crate) fn remove_files(&self, name: &ProfileName) -> io::Result<()> {
+        let tree = self.tree().map_err(|reason| io::Error::other(reason.to_owned()))?;
+        for extension in ["", ".gz"] {
+            match fs::remove_file(tree.names.join(format!("{name}{extension}"))) {
+                Err(error) if !is_absence(&error) && error.kind() != io::ErrorKind::IsADirectory => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a document as canonical, reproducibly compressed `.gz`, and its entry in `inventory.gz`, each in one
     /// step. A plain file of the same name is removed, because readers would prefer it.
     pub fn put(&self, name: &ProfileName, document: &Document) -> Result<PathBuf, StoreError> {
         if is_hidden(name) || name.as_str() == inventory::NAME {
             return Err(StoreError::Reserved(name.clone()));
         }
-        let names = self.writable_tree()?;
+        // `v1.0/` may have been made since this directory was opened, by the first document.
+        let names = Self::new(&self.root, self.limits).writable_tree()?;
         let io_error = |path: &Path| {
             let path = path.to_owned();
             move |error| StoreError::Io { path, error }
@@ -284,7 +305,7 @@ impl Directory {
     }
 
     /// Names of all files that may be documents, sorted; at most [`Limits::max_tree`] files are looked at.
-    fn names(&self) -> Vec<ProfileName> {
+    pub(crate) fn names(&self) -> Vec<ProfileName> {
         let Ok(tree) = self.tree() else { return Vec::new() };
         let mut names = Vec::new();
         let mut left = self.limits.max_tree;
@@ -356,6 +377,13 @@ impl Source for Directory {
             inventory
         }))
     }
+
+    fn signed_inventory(&self) -> Result<Signed, Answer> {
+        let tree = self.tree().map_err(Answer::refused)?;
+        let inventory = read_file(&tree.names.join("inventory.gz"), self.limits.max_inventory)?;
+        let signature = read_file(&tree.names.join(SIGNATURE_FILE), MAX_SIGNATURE).ok();
+        Ok(Signed { inventory, signature: signature.and_then(|bytes| String::from_utf8(bytes).ok()) })
+    }
 }
 
 /// Whether a name may be that of a Linux kernel; the folders of other systems are known.
@@ -382,8 +410,8 @@ pub(crate) fn may_be_linux(name: &ProfileName) -> bool {
 /// Whether a file of this name may hold a document: `.gz`, or plain without the extension of something else.
 #[must_use]
 pub fn may_be_document(file_name: &str) -> bool {
-    const OTHERS: [&str; 12] =
-        ["yaml", "yml", "md", "html", "htm", "txt", "zip", "rejects", "pdb", "sig", "tmp", "py"];
+    const OTHERS: [&str; 13] =
+        ["yaml", "yml", "md", "html", "htm", "txt", "zip", "rejects", "pdb", "sig", "minisig", "tmp", "py"];
     match file_name.rsplit_once('.') {
         Some((_, extension)) => !OTHERS.contains(&extension.to_ascii_lowercase().as_str()),
         None => true,

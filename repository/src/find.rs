@@ -132,6 +132,7 @@ impl SearchPath {
 }
 
 struct Matcher<'a> {
+    evidence: &'a LinuxEvidence,
     build_id: Option<&'a BuildId>,
     banner: Option<&'a str>,
     release: Option<&'a str>,
@@ -142,7 +143,7 @@ impl<'a> Matcher<'a> {
         let banner = evidence.banner.as_deref().map(trimmed).filter(|banner| !banner.is_empty());
         let release = evidence.release.as_deref().map(trimmed).filter(|release| !release.is_empty());
         let release = release.or_else(|| banner.and_then(release_of_banner));
-        Self { build_id: evidence.build_id.as_ref(), banner, release }
+        Self { evidence, build_id: evidence.build_id.as_ref(), banner, release }
     }
 
     fn search(&self, source: &dyn Source, trace: &mut Trace) -> Vec<Candidate> {
@@ -152,7 +153,7 @@ impl<'a> Matcher<'a> {
         let inventory = match source.inventory() {
             Ok(inventory) => inventory,
             Err(answer) => {
-                trace.add(source.label(), asked, answer);
+                trace.add(source.label(), &asked, answer);
                 return Vec::new();
             }
         };
@@ -166,8 +167,21 @@ impl<'a> Matcher<'a> {
             })
             .collect();
         let answer = if candidates.is_empty() { Answer::NotListed } else { Answer::Found };
-        trace.add(source.label(), asked, answer);
-        candidates
+        trace.add(source.label(), &asked, answer);
+        if !candidates.is_empty() {
+            return candidates;
+        }
+        match source.ask(self.evidence) {
+            Ok(asked_for) if asked_for.is_empty() => Vec::new(),
+            Ok(asked_for) => {
+                trace.add(source.label(), asked, Answer::Found);
+                asked_for
+            }
+            Err(answer) => {
+                trace.add(source.label(), asked, answer);
+                Vec::new()
+            }
+        }
     }
 
     fn reason(&self, name: &ProfileName, entry: &InventoryEntry) -> Option<Reason> {

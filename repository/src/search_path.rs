@@ -16,6 +16,7 @@ use crate::directory::{self, Directory, StoreError};
 use crate::remote::{Remote, Shared};
 use crate::source::{self, Found, Source};
 use crate::trace::{Answer, Asked, Trace};
+use crate::trusted::{self, Trusted};
 
 /// Most entries of a search path.
 const MAX_ENTRIES: usize = 64;
@@ -128,15 +129,21 @@ impl SearchPath {
         let stored = config.cache_dir.as_ref().filter(|directory| directory.join(LAYOUT).is_dir());
         let mut stored = stored.map(|directory| Box::new(Directory::new(directory, limits)));
         for entry in &config.entries {
-            if Remote::is_url(entry) {
+            let (place, key) = trusted::split(entry);
+            let source: Box<dyn Source> = if Remote::is_url(place) {
                 sources.extend(stored.take().map(|directory| directory as Box<dyn Source>));
-                sources.push(Box::new(Remote::new(entry, config, Arc::clone(&shared))));
-            } else if fs::metadata(entry).is_ok_and(|metadata| metadata.is_file()) {
-                sources.push(Box::new(Archive::new(entry.into(), limits)));
+                Box::new(Remote::new(place, config, Arc::clone(&shared)))
+            } else if fs::metadata(place).is_ok_and(|metadata| metadata.is_file()) {
+                Box::new(Archive::new(place.into(), limits))
             } else {
-                directories.push(PathBuf::from(entry));
-                sources.push(Box::new(Directory::new(entry, limits)));
-            }
+                // What is stored here would not be signed, so it goes where no key is required.
+                directories.extend(key.is_none().then(|| PathBuf::from(place)));
+                Box::new(Directory::new(place, limits))
+            };
+            sources.push(match key {
+                Some(key) => Box::new(Trusted::new(source, key, limits)),
+                None => source,
+            });
         }
         sources.extend(stored.map(|directory| directory as Box<dyn Source>));
         let cache_dir = config.cache_dir.clone();

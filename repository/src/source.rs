@@ -5,6 +5,7 @@ use profile::names::ProfileName;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Limits;
+use crate::find::{Candidate, LinuxEvidence};
 use crate::inventory::Inventory;
 use crate::trace::{Answer, Trace};
 
@@ -28,6 +29,21 @@ pub(crate) trait Source: Send + Sync {
 
     /// What it holds, with the metadata that is needed to recognise Linux kernels.
     fn inventory(&self) -> Result<&Inventory, Answer>;
+
+    /// The stored inventory and its signature, as they are.
+    fn signed_inventory(&self) -> Result<Signed, Answer>;
+
+    /// Candidates that only the repository itself can find; most are files and find nothing.
+    fn ask(&self, _evidence: &LinuxEvidence) -> Result<Vec<Candidate>, Answer> {
+        Ok(Vec::new())
+    }
+}
+
+/// The bytes of `inventory.gz`, and the text beside it.
+pub(crate) struct Signed {
+    pub(crate) inventory: Vec<u8>,
+    /// `None` where there is no signature.
+    pub(crate) signature: Option<String>,
 }
 
 /// Decodes a document, gzip-compressed or plain.

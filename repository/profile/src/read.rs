@@ -193,6 +193,11 @@ impl Profile {
         Ok(profile)
     }
 
+    /// The JSON text, as it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// `$METADATA`; empty where the document has none.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -5,7 +5,9 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
 mod hostile;
+mod mirror;
 mod server;
+mod service;
 mod wire;
 
 use std::path::Path;

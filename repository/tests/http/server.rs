@@ -20,6 +20,12 @@ pub(crate) enum Page {
     Bare(Vec<u8>),
     /// A body with `Last-Modified` only.
     Dated(Vec<u8>, &'static str),
+    /// A body with the `Link` header of a repo-server.
+    Described(Vec<u8>),
+    /// A status with `Retry-After: 0` and a JSON body.
+    Later(u16, &'static str),
+    /// Several answers, one after the other; the last one stays.
+    Sequence(Vec<Page>),
     /// An HTTP error.
     Status(u16),
     /// A redirect to another path or URL.
@@ -104,7 +110,24 @@ async fn answer(State(site): State<Arc<Mutex<Site>>>, request: Request) -> Respo
     };
     let (etag, date) = (header(header::IF_NONE_MATCH), header(header::IF_MODIFIED_SINCE));
     let mut site = site.lock().expect("a lock");
-    let response = match site.pages.get(&path).cloned() {
+    let mut page = site.pages.get(&path).cloned();
+    if let Some(Page::Sequence(mut pages)) = page {
+        page = pages.first().cloned();
+        if pages.len() > 1 {
+            pages.remove(0);
+        }
+        site.pages.insert(path.clone(), Page::Sequence(pages));
+    }
+    let response = match page {
+        Some(Page::Sequence(_)) => status(500),
+        Some(Page::Described(bytes)) => {
+            with(header::LINK, "</.well-known/rekal-repository>; rel=\"describedby\"", bytes)
+        }
+        Some(Page::Later(code, json)) => {
+            let response = Response::builder().status(code).header(header::RETRY_AFTER, "0");
+            let response = response.header(header::CONTENT_TYPE, "application/json");
+            response.body(Body::from(json)).expect("a response")
+        }
         None => status(404),
         Some(Page::Status(code)) => status(code),
         Some(Page::Tagged(_, tag)) if etag.as_deref() == Some(tag) => status(304),

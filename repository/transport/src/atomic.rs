@@ -7,6 +7,9 @@ use std::path::Path;
 /// Start of the names of files that are not written yet; a crash may leave one behind, nothing ever reads it.
 const TEMPORARY: &str = ".rekal-";
 
+/// End of their names.
+const SUFFIX: &str = ".tmp";
+
 /// Replaces `path` by `bytes` in one step, which outlives a crash once this returns. Missing directories are created.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     stage(path, bytes)?.persist(path)?;
@@ -17,12 +20,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a file of this name is one that was not written to its end.
+#[must_use]
+pub fn is_temporary(file_name: &str) -> bool {
+    file_name.starts_with(TEMPORARY) && file_name.ends_with(SUFFIX)
+}
+
 /// Writes `bytes` to a temporary file beside `path` and flushes it to the disk.
 fn stage(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(parent)?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY).suffix(".tmp");
+    builder.prefix(TEMPORARY).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // Readable by all as the umask allows: repositories are shared, the default of 0600 is for secrets.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
@@ -18,6 +18,9 @@ use crate::guard::{Forbidden, Guard, GuardedResolver, vet};
 
 /// Longest validator that is kept and sent back, in bytes.
 const MAX_VALIDATOR: usize = 1024;
+
+/// Longest body of a refusal that is read, in bytes.
+const MAX_EXPLANATION: usize = 64 << 10;
 
 /// Told of URLs.
 pub type Announce = Arc<dyn Fn(&Url) + Send + Sync>;
@@ -111,6 +114,17 @@ pub struct Head {
     pub retry_after: Option<Duration>,
     /// The URL that answered, after redirects.
     pub url: Url,
+    /// The body of an answer with another status than 200 and 206, where it is JSON of at most 64 KiB: the server's reason.
+    pub explanation: Option<Vec<u8>>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// A header as text; `None` where it is absent or no text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 /// Takes a body as it comes.
@@ -206,8 +220,9 @@ impl Client {
         }
         let sent = self.http.get(request.url.clone()).headers(conditions(request)).send();
         let mut response = sent.await.map_err(failed)?;
-        let head = head(&response);
+        let mut head = head(&response);
         if !matches!(head.status, 200 | 206) {
+            head.explanation = explanation(&mut response).await;
             return Ok(head);
         }
         let max = request.max_body;
@@ -318,7 +333,24 @@ fn head(response: &reqwest::Response) -> Head {
         total,
         retry_after: text(RETRY_AFTER).and_then(retry_after),
         url: response.url().clone(),
+        explanation: None,
+        headers: headers.clone(),
     }
+}
+
+async fn explanation(response: &mut reqwest::Response) -> Option<Vec<u8>> {
+    let kind = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    if !kind.starts_with("application/json") {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if bytes.len() + chunk.len() > MAX_EXPLANATION {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Some(bytes)
 }
 
 /// `bytes FIRST-LAST/TOTAL`, where the total may be `*` (RFC 9110, 14.4).
