@@ -177,9 +177,8 @@ impl SearchPath {
             }
             let mut trace = Trace::default();
             let Some(found) = self.sources().find_map(|source| source.read(&name, &mut trace)) else {
-                let worst = trace.0.into_iter().map(|asked| asked.answer);
-                let told =
-                    worst.filter(|answer| !matches!(answer, Answer::NotFound | Answer::NotListed)).last();
+                let mut answers = trace.0.into_iter().map(|asked| asked.answer);
+                let told = answers.rfind(|answer| !matches!(answer, Answer::NotFound | Answer::NotListed));
                 bundle.missing.push((name.to_string(), told.unwrap_or(Answer::NotFound)));
                 continue;
             };

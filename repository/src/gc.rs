@@ -176,7 +176,7 @@ fn file_of(names: &Path, name: &ProfileName) -> Option<(PathBuf, u64)> {
     ["", ".gz"].iter().find_map(|extension| {
         let path = names.join(format!("{name}{extension}"));
         let metadata = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
-        may_be_document(path.file_name()?.to_str()?).then(|| (path, metadata.len()))
+        may_be_document(path.file_name()?.to_str()?).then_some((path, metadata.len()))
     })
 }
 

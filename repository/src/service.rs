@@ -1,11 +1,11 @@
 //! What a repo-server does beyond a static repository: it is asked by evidence, and makes profiles that are missing.
 //!
-//! A server that does is told by the `Link` header of its inventory, which points to `/.well-known/rekal-repository`; so
-//! static repositories are never asked for anything original clients would not ask for.
+//! A server that does is told by the header `Rekal-Inventory` of its inventory, and describes itself at
+//! `/.well-known/rekal-repository`; so static repositories are never asked for what original clients would not ask for.
 //!
 //! ```text
 //! GET <base>/.well-known/rekal-repository   {"version": 1, "lookup": "/lookup", "build_on_demand": true}
-//! GET <base>/lookup?build_id=3b43fad5...    {"matches": [{"name": "Linux/BuildID/3b43fad5...", "reason": "build_id"}]}
+//! GET <base>/lookup?build_id=3b43fad5...    {"names": [{"name": "Linux/BuildID/3b43fad5...", "by": ["build_id"]}]}
 //! GET <base>/v1.0/nt/GUID/<GUID><AGE>.gz    200, or 202 with Retry-After while it is being made, or 404 with a reason
 //! ```
 
@@ -78,23 +78,23 @@ pub(crate) fn query(evidence: &LinuxEvidence) -> Vec<(&'static str, String)> {
 /// left out: they cannot be asked for.
 pub(crate) fn matches(answer: &[u8]) -> Option<Vec<(ProfileName, Reason)>> {
     #[derive(Deserialize)]
-    struct Matches {
-        matches: Vec<Match>,
+    struct Found {
+        names: Vec<Name>,
     }
     #[derive(Deserialize)]
-    struct Match {
+    struct Name {
         name: String,
-        reason: String,
+        by: Vec<String>,
     }
-    let answer: Matches = serde_json::from_slice(answer).ok()?;
-    let known = answer.matches.into_iter().take(MAX_MATCHES).filter_map(|found| {
-        let reason = match found.reason.as_str() {
-            "build_id" | "name" => Reason::BuildId,
-            "banner" => Reason::Banner,
-            "release" => Reason::Release,
-            _ => return None,
-        };
-        Some((ProfileName::new(&found.name).ok()?, reason))
+    let answer: Found = serde_json::from_slice(answer).ok()?;
+    let known = answer.names.into_iter().take(MAX_MATCHES).filter_map(|found| {
+        let reasons = found.by.iter().filter_map(|by| match by.as_str() {
+            "build_id" => Some(Reason::BuildId),
+            "banner" => Some(Reason::Banner),
+            "release" => Some(Reason::Release),
+            _ => None,
+        });
+        Some((ProfileName::new(&found.name).ok()?, reasons.min()?))
     });
     Some(known.collect())
 }
@@ -153,11 +153,10 @@ mod tests {
 
     #[test]
     fn matches_that_mean_nothing_are_left_out() {
-        let answer =
-            br#"{"matches": [{"name": "../x", "reason": "build_id"}, {"name": "a", "reason": "guess"},
-            {"name": "Linux/a", "reason": "release"}], "tried": []}"#;
+        let answer = br#"{"names": [{"name": "../x", "by": ["build_id"]}, {"name": "a", "by": ["guess"]},
+            {"name": "Linux/a", "by": ["release", "banner"], "size": 1}], "tried": []}"#;
         let name = ProfileName::new("Linux/a").expect("a name");
-        assert_eq!(matches(answer), Some(vec![(name, Reason::Release)]));
+        assert_eq!(matches(answer), Some(vec![(name, Reason::Banner)]));
         assert_eq!(matches(b"[]"), None);
     }
 }

@@ -24,6 +24,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::peinfo::Peinfo,
     &core::profile::Profile,
     &core::version_scan::VersionScan,
+    &core::repo::Repo,
     // Any image.
     &core::address_resolver::AddressResolver,
     &core::imagecopy::Imagecopy,

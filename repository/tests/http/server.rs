@@ -20,7 +20,7 @@ pub(crate) enum Page {
     Bare(Vec<u8>),
     /// A body with `Last-Modified` only.
     Dated(Vec<u8>, &'static str),
-    /// A body with the `Link` header of a repo-server.
+    /// An inventory with the header of a repo-server.
     Described(Vec<u8>),
     /// A status with `Retry-After: 0` and a JSON body.
     Later(u16, &'static str),
@@ -121,7 +121,7 @@ async fn answer(State(site): State<Arc<Mutex<Site>>>, request: Request) -> Respo
     let response = match page {
         Some(Page::Sequence(_)) => status(500),
         Some(Page::Described(bytes)) => {
-            with(header::LINK, "</.well-known/rekal-repository>; rel=\"describedby\"", bytes)
+            with(header::HeaderName::from_static("rekal-inventory"), "full", bytes)
         }
         Some(Page::Later(code, json)) => {
             let response = Response::builder().status(code).header(header::RETRY_AFTER, "0");

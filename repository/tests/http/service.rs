@@ -96,13 +96,13 @@ fn kernels_are_looked_up_by_evidence_where_the_inventory_does_not_tell() {
     let id = BuildId::from_hex("3b43fad5034874490492495d552c0af6a5fab235").expect("a build-id");
     let evidence =
         LinuxEvidence { build_id: Some(id.clone()), release: Some("6.1.0-56".to_owned()), banner: None };
-    let answer = br#"{"matches": [{"name": "Debian/kernel", "reason": "build_id"}], "tried": []}"#;
+    let answer = br#"{"names": [{"name": "Debian/kernel", "by": ["build_id"]}], "tried": []}"#;
     let path = format!("/lookup?build_id={id}&release=6.1.0-56");
     server.serve(&path, Page::Bare(answer.to_vec()));
     let session = Session::new(&server.base(), None);
     let found = session.path.find_linux(&evidence).expect("a candidate");
     assert_eq!((found[0].name.as_str(), found[0].reason), ("Debian/kernel", Reason::BuildId));
-    server.serve(&path, Page::Later(404, r#"{"matches": []}"#));
+    server.serve(&path, Page::Bare(br#"{"names": []}"#.to_vec()));
     assert!(session.path.find_linux(&evidence).is_err());
     server.serve(&path, Page::Bare(b"<html>".to_vec()));
     let error = session.path.find_linux(&evidence).expect_err("nonsense");

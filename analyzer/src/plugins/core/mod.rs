@@ -14,3 +14,4 @@ pub mod parse_pdb;
 pub mod peinfo;
 pub mod profile;
 pub mod version_scan;
+pub mod repo;
