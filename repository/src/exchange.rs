@@ -51,8 +51,7 @@ pub(crate) fn exchange(client: &Client, ask: Ask<'_>) -> Result<Reply, HttpError
     let mut body = ask.part.map(|path| Body::open(path, ask.max)).unwrap_or_default();
     let (have, validators) = (body.bytes.len() as u64, body.validators.clone());
     let resume = (have > 0).then_some((have, &validators));
-    let request =
-        Request { earlier: ask.earlier, resume, ..Request::new(ask.url, ask.max as u64) };
+    let request = Request { earlier: ask.earlier, resume, ..Request::new(ask.url, ask.max as u64) };
     let head = match client.get(&request, &mut body) {
         Ok(head) => head,
         Err(error) => {

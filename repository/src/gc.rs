@@ -13,11 +13,11 @@ use profile::Kind;
 use profile::names::ProfileName;
 use transport::atomic;
 
+use crate::LAYOUT;
 use crate::config::Limits;
 use crate::directory::{Directory, may_be_document};
 use crate::source::Source as _;
 use crate::trace::{Answer, Trace};
-use crate::LAYOUT;
 
 /// Deepest directory that is looked into.
 const MAX_DEPTH: usize = 24;

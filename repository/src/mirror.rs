@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use profile::names::ProfileName;
 use transport::atomic;
 
+use crate::LAYOUT;
 use crate::cache::Cache;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
@@ -23,7 +24,6 @@ use crate::signature::PublicKey;
 use crate::source::{Signed, Source as _};
 use crate::trace::Answer;
 use crate::trusted::{split, verified};
-use crate::LAYOUT;
 
 /// Most transfers at a time; more would be unkind to the server.
 const MAX_JOBS: usize = 16;

@@ -220,7 +220,12 @@ impl Remote {
             let url = self.address(name, form)?;
             let earlier = cached.filter(|record| record.form == form).map(|record| &record.validators);
             let part = self.cache.as_ref().map(|cache| cache.part_path(name, form));
-            match self.request(Ask { url: &url, earlier, part: part.as_deref(), max: self.limits.max_body })? {
+            match self.request(Ask {
+                url: &url,
+                earlier,
+                part: part.as_deref(),
+                max: self.limits.max_body,
+            })? {
                 Reply::NotModified { described } => return Ok(Fetched::NotModified { described }),
                 Reply::Body { bytes, validators, described } => {
                     return Ok(Fetched::Body { bytes, form, validators, described });

@@ -23,8 +23,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::parse_pdb::ParsePdb,
     &core::peinfo::Peinfo,
     &core::profile::Profile,
-    &core::version_scan::VersionScan,
     &core::repo::Repo,
+    &core::version_scan::VersionScan,
     // Any image.
     &core::address_resolver::AddressResolver,
     &core::imagecopy::Imagecopy,

@@ -13,5 +13,5 @@ pub mod make_symlink;
 pub mod parse_pdb;
 pub mod peinfo;
 pub mod profile;
-pub mod version_scan;
 pub mod repo;
+pub mod version_scan;

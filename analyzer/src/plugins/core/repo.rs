@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use repository::{Answer, Garbage, GarbageKind, Limits, MirrorOptions, Problem, PublicKey, SecretKey, Want};
 
-use crate::os::linux::KernelFact;
+use crate::os::system::Kernel;
 use crate::output::OutputFile;
 use crate::plugin::prelude::*;
 
@@ -243,8 +243,8 @@ fn bundle(session: &Session, args: &BundleArgs, out: &mut Rows<'_, Row>) -> Resu
 fn kernel_of(session: &Session, image: &Path) -> Result<Want, Error> {
     let config = crate::session::Config { filename: Some(image.to_owned()), ..session.config.clone() };
     let inner = Session::new(config);
-    let kernel = inner.fact::<KernelFact>()?;
-    Want::parse(kernel.profile_name()).map_err(|error| Error::identify(error.to_string()))
+    let kernel = Kernel::of(&inner)?;
+    Want::parse(kernel.profile().0).map_err(|error| Error::identify(error.to_string()))
 }
 
 fn verify(args: &VerifyArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
