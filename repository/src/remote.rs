@@ -11,7 +11,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use profile::Profile;
 use profile::names::ProfileName;
@@ -198,6 +198,7 @@ impl Remote {
         let mut left = self.limits.attempts.max(1);
         loop {
             left -= 1;
+            let start = Instant::now();
             let pause = match exchange(client, ask) {
                 Ok(Reply::Status { status: 429 | 503, retry_after: Some(after), .. }) if left > 0 => {
                     after.min(MAX_BUSY)
@@ -205,7 +206,14 @@ impl Remote {
                 // The part that was kept does not fit any more, and is gone.
                 Ok(Reply::Status { status: 416, .. }) if left > 0 && ask.part.is_some() => Duration::ZERO,
                 Ok(reply) => return Ok(reply),
-                Err(HttpError::Interrupted(_)) if left > 0 => BROKEN_PAUSE,
+                // A server that fell silent before it said anything will not talk when asked again.
+                Err(HttpError::Interrupted(_))
+                    if left > 0
+                        && (start.elapsed() < self.limits.read_timeout
+                            || ask.part.is_some_and(Path::exists)) =>
+                {
+                    BROKEN_PAUSE
+                }
                 Err(error @ HttpError::TooLarge(_)) => return Err(Answer::damaged(error)),
                 Err(error) => return Err(Answer::unreachable(error)),
             };
