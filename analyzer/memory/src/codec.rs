@@ -1,7 +1,7 @@
 //! Decompression of single blocks into buffers of known size.
 
 use crate::bytes::u32_at;
-use crate::xz;
+use crate::{xpress, xz};
 use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder;
 use std::cell::RefCell;
@@ -24,6 +24,10 @@ pub(crate) enum Codec {
     SnappyFrame,
     /// One zstd frame; its checksum is verified if it has one.
     Zstd,
+    /// Xpress of Windows, plain LZ77.
+    Xpress,
+    /// Xpress of Windows with Huffman codes.
+    XpressHuffman,
     /// One block of an .xz stream with its padding (in bytes) and check (by type), which is verified.
     Xz {
         check: u8,
@@ -67,6 +71,8 @@ pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<
             frames.read_exact(out).ok()?;
             out.len()
         }
+        Codec::Xpress => xpress::plain(stored, out)?,
+        Codec::XpressHuffman => xpress::huffman(stored, out)?,
         Codec::Xz { check, padding } => xz::decode_block(stored, check, padding, out)?,
         Codec::Zstd => ZSTD.with_borrow_mut(|zstd| {
             let written = zstd.decode_all(stored, out).ok()?;

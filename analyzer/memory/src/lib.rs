@@ -29,6 +29,7 @@ mod runs;
 mod scan;
 mod space;
 mod spool;
+mod xpress;
 mod xz;
 mod zstd;
 

@@ -22,12 +22,19 @@ pub fn normalize(mut runs: Vec<Run>, overlap: Overlap) -> Vec<Run> {
         run.len = run.len.min(u64::MAX.wrapping_sub(run.start)).min(u64::MAX.wrapping_sub(run.target));
     }
     runs.retain(|run| run.len > 0);
-    let ordered = runs.is_sorted_by(|a, b| a.end() <= b.start);
-    if !ordered {
-        if overlap == Overlap::FirstWins {
-            runs.reverse();
-        }
-        runs = paint(runs);
+    let apart = |runs: &[Run]| runs.is_sorted_by(|a, b| a.end() <= b.start);
+    if !apart(&runs) {
+        // Mostly they are only out of order; sorting is much cheaper than laying them over each other.
+        let mut sorted = runs.clone();
+        sorted.sort_unstable_by_key(|run| run.start);
+        runs = match (apart(&sorted), overlap) {
+            (true, _) => sorted,
+            (false, Overlap::LastWins) => paint(runs),
+            (false, Overlap::FirstWins) => {
+                runs.reverse();
+                paint(runs)
+            }
+        };
     }
     runs.dedup_by(|next, last| {
         let joined = last.joins(next);

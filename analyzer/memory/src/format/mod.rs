@@ -12,6 +12,7 @@ mod crash;
 mod elf_core;
 mod ewf;
 mod flattened;
+mod hiber;
 mod kdump;
 mod lime;
 mod macho;
@@ -146,6 +147,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "kdump", yields: Yields::Memory, probe: kdump::probe, open: kdump::open },
     Format { name: "LiME", yields: Yields::Memory, probe: lime::probe, open: lime::open },
     Format { name: "AVML", yields: Yields::Memory, probe: avml::probe, open: avml::open },
+    Format { name: "hibernation file", yields: Yields::Memory, probe: hiber::probe, open: hiber::open },
     Format { name: "Mach-O core", yields: Yields::Memory, probe: macho::probe, open: macho::open },
     Format {
         name: "VMware state",

@@ -13,6 +13,7 @@ use std::sync::Arc;
 mod aff4;
 mod crash;
 mod ewf;
+mod hiber;
 mod machines;
 
 const PAGE: usize = 4096;
