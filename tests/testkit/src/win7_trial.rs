@@ -118,7 +118,10 @@ fn process(row: &Value, vads: Vec<Vad>) -> Process {
     let small = |low: u64, vad: &&Vad| vad.private && vad.end - vad.start == 0xFFF && vad.start >= low;
     let peb = vads.iter().rfind(|vad| small(0x7FF_FF00_0000, vad)).map_or(0x7FF_FFFD_F000, |vad| vad.start);
     let peb32 = vads.iter().rfind(|vad| small(0x7EF0_0000, vad) && vad.start < 0x7FFE_0000);
-    let heap = vads.iter().find(|vad| vad.private && vad.protection == 4 && vad.end - vad.start >= 0x1_0000);
+    // The reserved low megabyte of csrss and smss looks like a heap, but is at a null pointer.
+    let heap = vads
+        .iter()
+        .find(|vad| vad.start != 0 && vad.private && vad.protection == 4 && vad.end - vad.start >= 0x1_0000);
     let file = image["File_Name"].as_str();
     let program = |vad: &&Vad| match &vad.backing {
         Backing::Image(name) => file.is_some_and(|file| file.ends_with(name.as_str())),

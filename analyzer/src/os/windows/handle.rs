@@ -12,6 +12,9 @@ const MAX_ENTRIES: u64 = 1 << 24;
 /// Entries that may be unreadable before the rest of a table is given up.
 const MAX_HOLES: usize = 4096;
 
+/// `EX_ADDITIONAL_INFO_SIGNATURE`, -2, in the place of the access rights, of which 25 bits are kept from Windows 8 on.
+const AUDIT: u32 = 0x01ff_fffe;
+
 layout! {
     /// `_HANDLE_TABLE`: the handles of a process.
     pub struct HandleTable / HandleTableLayout = "_HANDLE_TABLE" {
@@ -171,12 +174,14 @@ impl Walk<'_> {
             let entry = Entry::at(self.target, page.wrapping_add(slot.wrapping_mul(self.reader.size)));
             match self.reader.object(&entry) {
                 Ok(0) => {}
-                // The first entry of a page is for audits; its other half says so.
-                Ok(_) if slot == 0 => {}
                 Ok(object) => {
                     let access = entry
                         .granted_access()
                         .map_or(0, |Uint(access)| u32::try_from(access).unwrap_or(u32::MAX));
+                    // The first entry of a page is for audits, and says so.
+                    if slot == 0 && access & AUDIT == AUDIT {
+                        continue;
+                    }
                     self.found.handles.push(Handle { value: index.saturating_mul(4), object, access });
                 }
                 Err(why) => {

@@ -95,7 +95,7 @@ impl Thread<'_> {
     /// Whether the bytes make a thread at all.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
-        let id = |id: Read<u64>| id.is_ok_and(|id| id <= MAX_PID && id % 4 == 0);
+        let id = |id: Read<u64>| id.is_ok_and(|id| id <= MAX_PID);
         self.dispatcher_type().is_ok_and(|kind| kind & 0x7f == 6) && id(self.pid()) && id(self.tid())
     }
 }

@@ -213,9 +213,14 @@ impl<'k> Vad<'k> {
         })
     }
 
-    /// Its section; not applicable for private memory.
+    /// Whether the node is too short to have a section. The tag tells; where it is none of a VAD, the flag of private memory.
+    fn is_short(&self) -> Read<bool> {
+        self.struct_name().map(|name| name == "_MMVAD_SHORT").or_else(|_| self.is_private())
+    }
+
+    /// Its section; not applicable for memory of none.
     pub fn control_area(&self) -> Read<ControlArea<'k>> {
-        if self.struct_name() == Ok("_MMVAD_SHORT") || self.is_private()? {
+        if self.is_short()? {
             return Err(Absent::NotApplicable("private memory"));
         }
         let Ptr(area) = match self.subsection() {
@@ -403,7 +408,7 @@ impl Ranges {
         let range = |node: &Node| {
             let vad = Vad::at(&self.kernel, node.addr);
             let (start, last) = (vad.start().ok()?, vad.last().ok()?);
-            let short = vad.struct_name() == Ok("_MMVAD_SHORT") || vad.is_private() == Ok(true);
+            let short = vad.is_short() == Ok(true) || vad.is_private() == Ok(true);
             let prototypes = match (short, vad.first_prototype(), vad.last_prototype()) {
                 (false, Ok(Ptr(first)), Ok(Ptr(last))) if first != 0 => Some((first, last)),
                 _ => None,
