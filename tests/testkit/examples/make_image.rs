@@ -1,36 +1,44 @@
-//! Writes the raw image of a small machine: `make_image trial|win7|win10|win11 OUT.raw`, for a look at it with other tools.
+//! Writes an image of a machine, for a look at it with other tools:
+//! `make_image trial|win7|win10|win11 raw|crash|bitmap|kernel|elf|vmware|vmsn|hiber OUT`.
 
+use std::io;
 use std::path::Path;
 
-use testkit::{Machine, Parameters, Process, Thread, profiles};
+use testkit::{CrashDump, Machine, Process, Snapshot, System, profiles, win7_trial};
 
-fn main() -> std::io::Result<()> {
+fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, system, out] = arguments.as_slice() else {
-        return Err(std::io::Error::other("usage: make_image trial|win7|win10|win11 OUT.raw"));
+    let [_, system, format, out] = arguments.as_slice() else {
+        return Err(io::Error::other("usage: make_image SYSTEM FORMAT OUT"));
     };
-    if system == "trial" {
-        let Some(snapshot) = testkit::win7_trial::snapshot() else {
-            return Err(std::io::Error::other("no real test data"));
-        };
-        return snapshot.write_raw(Path::new(out));
-    }
-    let system = match system.as_str() {
-        "win7" => profiles::windows_7(),
-        "win10" => profiles::windows_10(),
-        "win11" => profiles::windows_11(),
+    let snapshot = match system.as_str() {
+        "trial" => win7_trial::snapshot(),
+        "win7" => profiles::windows_7().map(small),
+        "win10" => profiles::windows_10().map(small),
+        "win11" => profiles::windows_11().map(small),
         _ => None,
     };
-    let Some(system) = system else { return Err(std::io::Error::other("no profile for this system")) };
+    let Some(snapshot) = snapshot else {
+        return Err(io::Error::other("no such system, or no profile for it"));
+    };
+    let out = Path::new(out);
+    match format.as_str() {
+        "raw" => snapshot.write_raw(out),
+        "crash" => snapshot.write_crash_dump(out, CrashDump::Full),
+        "bitmap" => snapshot.write_crash_dump(out, CrashDump::Bitmap),
+        "kernel" => snapshot.write_crash_dump(out, CrashDump::Kernel),
+        "elf" => snapshot.write_elf_core(out),
+        "vmware" => snapshot.write_vmware(&out.with_extension("vmem"), &out.with_extension("vmss")),
+        "vmsn" => snapshot.write_vmsn(out),
+        "hiber" => snapshot.write_hiberfil(out),
+        _ => Err(io::Error::other("no such format")),
+    }
+}
+
+fn small(system: System) -> Snapshot {
     let mut machine = Machine::new(system);
     let created = testkit::filetime(1_329_909_000);
     machine.process(&Process { created, ..Process::new(4, 0, "System") });
-    machine.process(&Process {
-        created,
-        session: Some(1),
-        threads: vec![Thread::default(); 3],
-        parameters: Some(Parameters { command_line: "calc.exe /x".to_owned(), ..Parameters::default() }),
-        ..Process::new(1234, 4, "calc.exe")
-    });
-    machine.finish().write_raw(Path::new(out))
+    machine.process(&Process { created, session: Some(1), ..Process::new(1234, 4, "calc.exe") });
+    machine.finish()
 }

@@ -1,9 +1,6 @@
 //! A finished machine: physical memory and what was placed where.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
 
 use crate::machine::{Machine, SpaceId};
 use crate::objects::Types;
@@ -105,16 +102,5 @@ impl Snapshot {
     /// All processes in the order they were made.
     pub fn processes(&self) -> &[Placed] {
         &self.machine.processes
-    }
-
-    /// Writes a raw image: byte n of the file is byte n of physical memory. Frames that hold nothing are holes in the file.
-    pub fn write_raw(&self, path: &Path) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.set_len(self.end())?;
-        for (frame, bytes) in self.machine.physical.frames() {
-            file.seek(SeekFrom::Start(frame * PAGE))?;
-            file.write_all(bytes)?;
-        }
-        Ok(())
     }
 }

@@ -34,6 +34,7 @@ mod tree;
 mod user;
 mod vads;
 pub mod win7_trial;
+mod writers;
 
 pub use handles::Handle;
 pub use image::Snapshot;
@@ -48,3 +49,4 @@ pub use processes::{Parameters, Placed, Process, Thread, filetime};
 pub use system::{Pdb, System};
 pub use token::{Privilege, Token, sid_bytes};
 pub use vads::{Backing, Page, Vad};
+pub use writers::CrashDump;

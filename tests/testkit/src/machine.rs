@@ -62,6 +62,16 @@ impl Machine {
         self.record(SpaceId::SYSTEM, name, address)
     }
 
+    /// Physical memory.
+    pub fn physical(&self) -> &Physical {
+        &self.physical
+    }
+
+    /// Bytes of the kernel's image.
+    pub fn kernel_size(&self) -> u64 {
+        self.kernel_size
+    }
+
     /// A struct at an address, for writing its members.
     pub fn record(&mut self, space: SpaceId, name: &str, address: u64) -> Record<'_> {
         Record { machine: self, space, name: name.to_owned(), address }

@@ -201,6 +201,11 @@ impl Tables {
             .map(|&(start, _, to)| to + (va - start))
     }
 
+    /// Frames behind large pages.
+    pub(crate) fn large_frames(&self) -> impl Iterator<Item = u64> {
+        self.spaces[0].large.iter().flat_map(|&(_, len, to)| to / PAGE..(to + len) / PAGE)
+    }
+
     /// Shares the kernel half of the system's tables with every space and lets every top table map itself.
     pub(crate) fn finish(&mut self, physical: &mut Physical) {
         match self.paging {
