@@ -31,6 +31,7 @@ mod space;
 mod spool;
 mod xpress;
 mod xz;
+mod zeros;
 mod zstd;
 
 pub use beside::Beside;

@@ -13,11 +13,13 @@ mod elf_core;
 mod ewf;
 mod flattened;
 mod hiber;
+mod hyperv;
 mod kdump;
 mod lime;
 mod macho;
 mod notes;
 mod pmem;
+mod qemu;
 mod raw;
 mod split;
 mod vmware;
@@ -148,6 +150,8 @@ pub static FORMATS: &[Format] = &[
     Format { name: "LiME", yields: Yields::Memory, probe: lime::probe, open: lime::open },
     Format { name: "AVML", yields: Yields::Memory, probe: avml::probe, open: avml::open },
     Format { name: "hibernation file", yields: Yields::Memory, probe: hiber::probe, open: hiber::open },
+    Format { name: "QEMU stream", yields: Yields::Memory, probe: qemu::probe, open: qemu::open },
+    Format { name: "Hyper-V state", yields: Yields::Memory, probe: hyperv::probe, open: hyperv::open },
     Format { name: "Mach-O core", yields: Yields::Memory, probe: macho::probe, open: macho::open },
     Format {
         name: "VMware state",

@@ -24,7 +24,6 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"LVF\x09\x0d\x0a\xff\x00", "a logical EWF container (L01): files, not memory"),
     (0, b"LEF2\x0d\x0a\x81\x00", "a logical EWF container (Lx01): files, not memory"),
     (0, b"DISKDUMP", "an old diskdump file (only its successor kdump is supported)"),
-    (0, b"QEVM", "a QEMU migration stream"),
     (0, b"QFI\xfb", "a qcow2 disk image"),
     (0, b"KDMV", "a VMDK disk image"),
     (0, b"conectix", "a VHD disk image"),

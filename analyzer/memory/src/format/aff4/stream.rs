@@ -17,7 +17,8 @@ use crate::codec::{Codec, decompress};
 use crate::format::{Refused, Yields};
 use crate::image::Limits;
 use crate::join::JoinSpace;
-use crate::{AddressSpace, Fault, Overlap, Run, RunSpace};
+use crate::zeros::Zeros;
+use crate::{AddressSpace, Overlap, Run, RunSpace};
 use std::sync::Arc;
 
 /// Largest chunk, in bytes; writers use 32 KiB.
@@ -25,8 +26,6 @@ const MAX_CHUNK: u64 = 16 << 20;
 /// Most bevies of a stream, and most targets of a map.
 const MAX_BEVIES: u64 = 1 << 22;
 const MAX_TARGETS: usize = 1024;
-/// Length of a stream of zeros that a map may point into, in bytes: more than any memory.
-const ZEROS: u64 = 1 << 52;
 
 /// How the chunks of a stream are stored.
 fn codec(graph: &Graph, urn: &str) -> Result<Option<Codec>, Refused> {
@@ -179,39 +178,4 @@ pub(super) fn map(
         Err(parts) => Arc::new(JoinSpace::new("AFF4 streams", parts)),
     };
     Ok(Arc::new(RunSpace::new("AFF4 map", base, runs, Overlap::FirstWins)))
-}
-
-/// The symbolic stream of zeros.
-struct Zeros;
-
-impl AddressSpace for Zeros {
-    fn name(&self) -> String {
-        "zeros".to_owned()
-    }
-
-    fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
-        self.translate(addr)?;
-        buf.fill(0);
-        Ok(())
-    }
-
-    fn translate(&self, addr: u64) -> Result<u64, Fault> {
-        if addr < ZEROS { Ok(addr) } else { Err(Fault::Truncated { offset: addr }) }
-    }
-
-    fn runs(&self, start: u64, end: u64) -> Box<dyn Iterator<Item = Run> + '_> {
-        Box::new(Run { start: 0, len: ZEROS, target: 0 }.clipped(start, end).into_iter())
-    }
-
-    fn end(&self) -> u64 {
-        ZEROS
-    }
-
-    fn bits(&self) -> u8 {
-        64
-    }
-
-    fn base(&self) -> Option<&dyn AddressSpace> {
-        None
-    }
 }

@@ -45,7 +45,7 @@ impl Header {
     pub(super) fn read(head: &[u8]) -> Option<Self> {
         let size = u32_at(head, 0xc)?;
         let wide = u32_at(head, 0x18)? == 0x1000;
-        if size < 0x2c8 || size > 0x1000 || !(wide || u32_at(head, 0x14)? == 0x1000) {
+        if !(0x2c8..=0x1000).contains(&size) || !(wide || u32_at(head, 0x14)? == 0x1000) {
             return None;
         }
         let known = LAYOUTS.iter().find(|layout| layout.0 == size && layout.1 == wide);

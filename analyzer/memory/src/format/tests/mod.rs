@@ -15,6 +15,7 @@ mod crash;
 mod ewf;
 mod hiber;
 mod machines;
+mod qemu;
 
 const PAGE: usize = 4096;
 
