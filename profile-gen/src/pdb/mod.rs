@@ -17,10 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::pdb::{FallibleIterator as _, MachineType, PDB, StreamIndex, SymbolData};
 use profile::Document;
+use profile::names::PdbId;
 use serde::{Deserialize, Serialize};
 
 use address::{AddressMap, Place};
-pub use identity::{PdbIdentity, guid_text, identify};
+pub use identity::{PdbIdentity, identify};
 use records::Records;
 
 const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
@@ -220,8 +221,9 @@ fn convert(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError>
     document.set("ProfileClass", class);
     document.set("Type", "Profile");
     document.set("Version", information.version);
-    let own_age = age.filter(|&age| age != 0).unwrap_or(information.age);
-    let guid_age = options.guid_age.clone().unwrap_or_else(|| format!("{}{own_age:X}", information.guid));
+    let own_age = age.filter(|&age| age != 0).unwrap_or(information.id.age);
+    let guid_age =
+        options.guid_age.clone().unwrap_or_else(|| PdbId { age: own_age, ..information.id }.to_string());
     document.set("GUID_AGE", guid_age);
     document.set("Timestamp", timestamp(information.signature));
     document.set("arch", arch);
@@ -242,9 +244,7 @@ struct Information {
     version: u32,
     /// When the file was made, in seconds since 1970; a hash in reproducible builds.
     signature: u32,
-    age: u32,
-    /// 32 upper-case hex digits.
-    guid: String,
+    id: PdbId,
 }
 
 impl Information {
@@ -252,8 +252,8 @@ impl Information {
         let short = || PdbError::Damaged("its information stream is too short".to_owned());
         let stream = pdb.raw_stream(StreamIndex(INFORMATION))?.ok_or_else(short)?;
         let bytes = stream.as_slice().get(..28).ok_or_else(short)?;
-        let guid = guid_text(bytes.last_chunk().ok_or_else(short)?);
-        Ok(Self { version: word(bytes, 0), signature: word(bytes, 4), age: word(bytes, 8), guid })
+        let id = PdbId { guid: *bytes.last_chunk().ok_or_else(short)?, age: word(bytes, 8) };
+        Ok(Self { version: word(bytes, 0), signature: word(bytes, 4), id })
     }
 }
 

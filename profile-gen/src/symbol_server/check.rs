@@ -2,17 +2,18 @@
 
 use object_file::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile};
 use object_file::{LittleEndian, pe};
+use profile::names::PdbId;
 
 use super::answer::Answer;
 use super::cabinet;
-use super::id::{ExecutableId, PdbId};
+use super::id::{ExecutableFile, PdbFile};
 use crate::pdb::{self, PdbIdentity};
 
 /// The file that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Wanted {
-    Pdb(PdbId),
-    Executable(ExecutableId),
+    Pdb(PdbFile),
+    Executable(ExecutableFile),
 }
 
 impl Wanted {
@@ -27,7 +28,7 @@ impl Wanted {
     /// Name of its directory below that of the name.
     pub(super) fn key(&self) -> String {
         match self {
-            Self::Pdb(id) => id.guid_age(),
+            Self::Pdb(id) => id.id().to_string(),
             Self::Executable(id) => id.key(),
         }
     }
@@ -61,12 +62,12 @@ impl Wanted {
 
 /// Only the GUID must be that asked for: linkers raise the age of a PDB that they rewrite, its DBI stream has another
 /// count than its information stream, and executables keep that of their own link.
-fn check_pdb(bytes: &[u8], id: &PdbId) -> Result<(), String> {
-    let PdbIdentity { guid, .. } = pdb::identify(bytes).map_err(|error| error.to_string())?;
-    if guid == id.guid() { Ok(()) } else { Err(format!("the PDB of another build, GUID {guid}")) }
+fn check_pdb(bytes: &[u8], wanted: &PdbFile) -> Result<(), String> {
+    let PdbIdentity { id, .. } = pdb::identify(bytes).map_err(|error| error.to_string())?;
+    if id.guid == wanted.id().guid { Ok(()) } else { Err(format!("the PDB of another build, {id}")) }
 }
 
-fn check_executable(bytes: &[u8], id: &ExecutableId) -> Result<(), String> {
+fn check_executable(bytes: &[u8], id: &ExecutableFile) -> Result<(), String> {
     let (time_stamp, image_size) = match optional_header_magic(bytes) {
         Some(pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC) => headers::<pe::ImageNtHeaders64>(bytes),
         _ => headers::<pe::ImageNtHeaders32>(bytes),
@@ -97,11 +98,11 @@ fn is_markup(bytes: &[u8]) -> bool {
 }
 
 /// What the debug directory of an executable says about its PDB; `None` where it names none.
-pub(super) fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbId>, String> {
+pub(super) fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbFile>, String> {
     use object_file::Object as _;
     let file = object_file::File::parse(bytes).map_err(|error| error.to_string())?;
     let Some(record) = file.pdb_info().map_err(|error| error.to_string())? else { return Ok(None) };
     let path = String::from_utf8_lossy(record.path());
-    let guid = pdb::guid_text(&record.guid());
-    PdbId::new(&path, &format!("{guid}{:X}", record.age())).map(Some).map_err(|error| error.to_string())
+    let id = PdbId { guid: record.guid(), age: record.age() };
+    PdbFile::new(&path, id).map(Some).map_err(|error| error.to_string())
 }

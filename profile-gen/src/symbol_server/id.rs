@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use profile::names::PdbId;
+
 /// Longest file name in bytes.
 const MAX_NAME: usize = 200;
 
@@ -26,29 +28,27 @@ pub enum IdError {
 
 /// A PDB by what a debugger asks for: name, GUID, age.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PdbId {
+pub struct PdbFile {
     name: String,
-    guid: String,
-    age: u32,
+    id: PdbId,
 }
 
-impl PdbId {
-    /// Checks a name (directories in front are dropped, `.pdb` is added where there is no extension) and a GUID followed
-    /// by the age in hex, in either case, with or without dashes and braces.
-    pub fn new(name: &str, guid_age: &str) -> Result<Self, IdError> {
-        let wrong = || IdError::Guid(guid_age.chars().take(64).collect());
-        let digits: String = guid_age.trim().chars().filter(|c| !"{}-".contains(*c)).collect();
-        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let (guid, age) = digits.split_at_checked(32).ok_or_else(wrong)?;
-        let age = u32::from_str_radix(age, 16).map_err(|_| wrong())?;
-        if guid.bytes().all(|byte| byte == b'0') {
-            return Err(IdError::Blank(guid.to_owned()));
+impl PdbFile {
+    /// Checks a name: directories in front are dropped, `.pdb` is added where there is no extension.
+    pub fn new(name: &str, id: PdbId) -> Result<Self, IdError> {
+        if id.guid == [0; 16] {
+            return Err(IdError::Blank(id.to_string()));
         }
         let name = file_name(name)?;
         let name = if name.contains('.') { name } else { format!("{name}.pdb") };
-        Ok(Self { name, guid: guid.to_ascii_uppercase(), age })
+        Ok(Self { name, id })
+    }
+
+    /// The same for GUID and age as text, see [`PdbId::from_text`].
+    pub fn parse(name: &str, guid_age: &str) -> Result<Self, IdError> {
+        let id =
+            PdbId::from_text(guid_age).ok_or_else(|| IdError::Guid(guid_age.chars().take(64).collect()))?;
+        Self::new(name, id)
     }
 
     /// Name of the file, e.g. `ntkrnlmp.pdb`.
@@ -57,40 +57,28 @@ impl PdbId {
         &self.name
     }
 
-    /// The GUID: 32 upper-case hex digits.
+    /// GUID and age asked for. A file may have another age: see [`super::SymbolServer::fetch_pdb`].
     #[must_use]
-    pub fn guid(&self) -> &str {
-        &self.guid
-    }
-
-    /// The age asked for. A file may have another one: see [`super::SymbolServer::fetch_pdb`].
-    #[must_use]
-    pub fn age(&self) -> u32 {
-        self.age
-    }
-
-    /// GUID and age as one word, the age in upper-case hex without leading zeros: the name of directories and profiles.
-    #[must_use]
-    pub fn guid_age(&self) -> String {
-        format!("{}{:X}", self.guid, self.age)
+    pub fn id(&self) -> PdbId {
+        self.id
     }
 }
 
-impl fmt::Display for PdbId {
+impl fmt::Display for PdbFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name, self.guid_age())
+        write!(f, "{}/{}", self.name, self.id)
     }
 }
 
 /// An executable by what a debugger asks for: name, time stamp and size of its image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ExecutableId {
+pub struct ExecutableFile {
     name: String,
     time_stamp: u32,
     image_size: u32,
 }
 
-impl ExecutableId {
+impl ExecutableFile {
     /// Checks a name; `time_stamp` is `TimeDateStamp` of the COFF header, `image_size` is `SizeOfImage` in bytes.
     pub fn new(name: &str, time_stamp: u32, image_size: u32) -> Result<Self, IdError> {
         Ok(Self { name: file_name(name)?, time_stamp, image_size })
@@ -132,7 +120,7 @@ impl ExecutableId {
     }
 }
 
-impl fmt::Display for ExecutableId {
+impl fmt::Display for ExecutableFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.name, self.key())
     }
@@ -157,38 +145,25 @@ mod tests {
     const GUID: &str = "F8E2A8B5C9B74BF4A6E4A48F18009994";
 
     #[test]
-    fn identifiers_come_in_many_spellings() {
-        for text in [
-            "f8e2a8b5c9b74bf4a6e4a48f180099942",
-            "F8E2A8B5C9B74BF4A6E4A48F180099942",
-            "{F8E2A8B5-C9B7-4BF4-A6E4-A48F18009994}2",
-            "f8e2a8b5-c9b7-4bf4-a6e4-a48f18009994-2",
-        ] {
-            let id = PdbId::new("ntkrnlmp", text).unwrap();
-            assert_eq!(id.to_string(), format!("ntkrnlmp.pdb/{GUID}2"), "{text}");
-        }
-        let id = PdbId::new("x.pdb", &format!("{GUID}1a")).unwrap();
-        assert_eq!((id.age(), id.guid_age()), (0x1a, format!("{GUID}1A")));
-        assert_eq!(PdbId::new("C:\\build\\x.pdb", &format!("{GUID}1")).unwrap().name(), "x.pdb");
+    fn files_are_named_as_stores_name_them() {
+        let file = PdbFile::parse("C:\\build\\ntkrnlmp", "f8e2a8b5-c9b7-4bf4-a6e4-a48f18009994-1a").unwrap();
+        assert_eq!(file.to_string(), format!("ntkrnlmp.pdb/{GUID}1A"));
     }
 
     #[test]
-    fn what_is_no_identifier_is_refused() {
-        let long = format!("{GUID}123456789");
-        for text in ["", GUID, "xyz", long.as_str(), "F8E2A8B5C9B74BF4A6E4A48F1800999é2"] {
-            assert!(matches!(PdbId::new("a.pdb", text), Err(IdError::Guid(_))), "{text}");
-        }
-        assert!(matches!(PdbId::new("a.pdb", &"0".repeat(33)), Err(IdError::Blank(_))));
+    fn what_is_no_name_or_identifier_is_refused() {
+        assert!(matches!(PdbFile::parse("a.pdb", GUID), Err(IdError::Guid(_))));
+        assert!(matches!(PdbFile::parse("a.pdb", &"0".repeat(33)), Err(IdError::Blank(_))));
         for name in ["", "..", ".", "a/..", "a:b.pdb", "a\u{1b}.pdb", "a?.pdb", ".a.pdb", "a.", "x/"] {
-            assert!(matches!(PdbId::new(name, &format!("{GUID}1")), Err(IdError::Name(_))), "{name}");
+            assert!(matches!(PdbFile::parse(name, &format!("{GUID}1")), Err(IdError::Name(_))), "{name}");
         }
     }
 
     #[test]
     fn executables_are_named_as_stores_name_them() {
-        let id = ExecutableId::parse("ntoskrnl.exe", "4A5BC600005dc000").unwrap();
+        let id = ExecutableFile::parse("ntoskrnl.exe", "4A5BC600005dc000").unwrap();
         assert_eq!((id.time_stamp(), id.image_size()), (0x4a5b_c600, 0x5d_c000));
         assert_eq!(id.to_string(), "ntoskrnl.exe/4A5BC6005dc000");
-        assert!(ExecutableId::parse("a.exe", "4A5BC600").is_err());
+        assert!(ExecutableFile::parse("a.exe", "4A5BC600").is_err());
     }
 }

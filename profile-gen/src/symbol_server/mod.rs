@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub use answer::{Answer, Asked};
 pub use cabinet::{CabinetError, expand as expand_cabinet, is_cabinet};
-pub use id::{ExecutableId, IdError, PdbId};
+pub use id::{ExecutableFile, IdError, PdbFile};
 pub use path::{Defaults, MICROSOFT, SymbolPath};
 pub use transport::Guard;
 
@@ -178,7 +178,7 @@ impl fmt::Display for FetchError {
 impl std::error::Error for FetchError {}
 
 /// The PDB that the debug directory of an executable names; `None` where it names none.
-pub fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbId>, String> {
+pub fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbFile>, String> {
     check::pdb_of_executable(bytes)
 }
 
@@ -222,13 +222,13 @@ impl SymbolServer {
 
     /// Fetches a PDB. Its GUID is that asked for; its age may be another, as linkers and tools raise it: a profile made
     /// of it is filed under what was asked.
-    pub fn fetch_pdb(&self, id: &PdbId) -> Result<Fetched, FetchError> {
-        self.fetch(&Wanted::Pdb(id.clone()), id.to_string())
+    pub fn fetch_pdb(&self, file: &PdbFile) -> Result<Fetched, FetchError> {
+        self.fetch(&Wanted::Pdb(file.clone()), file.to_string())
     }
 
     /// Fetches an executable with the time stamp and size asked for.
-    pub fn fetch_executable(&self, id: &ExecutableId) -> Result<Fetched, FetchError> {
-        self.fetch(&Wanted::Executable(id.clone()), id.to_string())
+    pub fn fetch_executable(&self, file: &ExecutableFile) -> Result<Fetched, FetchError> {
+        self.fetch(&Wanted::Executable(file.clone()), file.to_string())
     }
 
     fn fetch(&self, wanted: &Wanted, label: String) -> Result<Fetched, FetchError> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::time::Duration;
 
-use profile_gen::symbol_server::{Answer, ExecutableId, Failure, Limits, Options};
+use profile_gen::symbol_server::{Answer, ExecutableFile, Failure, Limits, Options};
 
 use crate::samples::{GUID, executable, lzx, mszip, pdb};
 use crate::server::{Page, Server};
@@ -122,7 +122,7 @@ fn two_tiers_are_found_and_remembered() {
 #[test]
 fn executables_by_time_stamp_and_size() {
     let (server, lab) = (Server::start(), Lab::new());
-    let id = ExecutableId::new("b.exe", 0x4A5B_C600, 0x5D_C000).expect("an identifier");
+    let id = ExecutableFile::new("b.exe", 0x4A5B_C600, 0x5D_C000).expect("an identifier");
     let right = executable(0x4A5B_C600, 0x5D_C000);
     server.serve("/b.exe/4A5BC6005dc000/b.exe", Page::file(executable(1, 0x5D_C000)));
     server.serve("/b.exe/4A5BC6005dc000/b.ex_", Page::file(mszip(&[("b.exe", &right)])));

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use profile_gen::symbol_server::{
-    Answer, Defaults, FetchError, Fetched, Limits, Listener, Options, PdbId, SymbolPath, SymbolServer,
+    Answer, Defaults, FetchError, Fetched, Limits, Listener, Options, PdbFile, SymbolPath, SymbolServer,
 };
 use tempfile::TempDir;
 
@@ -32,8 +32,8 @@ const AT_COMPRESSED: &str = "/a.pdb/0123456789ABCDEF00112233445566771/a.pd_";
 const AT_POINTER: &str = "/a.pdb/0123456789ABCDEF00112233445566771/file.ptr";
 
 /// The sample: asked for with age 1, which is not the age inside.
-fn wanted() -> PdbId {
-    PdbId::new("a.pdb", &format!("{}1", samples::GUID)).expect("an identifier")
+fn wanted() -> PdbFile {
+    PdbFile::parse("a.pdb", &format!("{}1", samples::GUID)).expect("an identifier")
 }
 
 /// A client with a store and a place for its state of its own.

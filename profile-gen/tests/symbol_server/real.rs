@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use profile_gen::pdb::{PdbOptions, convert_pdb, identify};
-use profile_gen::symbol_server::{PdbId, pdb_of_executable};
+use profile_gen::symbol_server::{PdbFile, pdb_of_executable};
 
 use crate::Lab;
 use crate::samples::mszip;
@@ -22,10 +22,10 @@ pub(crate) fn skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: no {what} in the test data");
 }
 
-fn profile(bytes: &[u8], id: &PdbId) -> String {
+fn profile(bytes: &[u8], id: &PdbFile) -> String {
     let options = PdbOptions {
         file_name: Some(id.name().to_owned()),
-        guid_age: Some(id.guid_age()),
+        guid_age: Some(id.id().to_string()),
         ..PdbOptions::default()
     };
     convert_pdb(bytes, &options).expect("a PDB").document.to_canonical_json()
@@ -44,9 +44,9 @@ fn real_pdbs_give_the_same_profile_by_way_of_a_server() {
         let bytes = fs::read(&path).expect("test data is readable");
         let identity = identify(&bytes).expect("an identity");
         // Asked for with an age that no stream has, as an executable may.
-        let id =
-            PdbId::new(&name, &format!("{}{:x}", identity.guid, identity.age + 0x10)).expect("an identifier");
-        let at = format!("/{name}/{}/{name}", id.guid_age());
+        let id = PdbFile::new(&name, profile::names::PdbId { age: identity.id.age + 0x10, ..identity.id })
+            .expect("an identifier");
+        let at = format!("/{name}/{}/{name}", id.id());
         for compressed in [false, true] {
             let (server, lab) = (Server::start(), Lab::new());
             if compressed {
@@ -62,7 +62,7 @@ fn real_pdbs_give_the_same_profile_by_way_of_a_server() {
             assert!(fetched.bytes == bytes, "{name}");
             assert!(fs::read(fetched.path.expect("kept")).expect("kept") == bytes, "{name}");
             let made = profile(&fetched.bytes, &id);
-            assert!(made.contains(&id.guid_age()), "filed under what was asked: {name}");
+            assert!(made.contains(&id.id().to_string()), "filed under what was asked: {name}");
             assert!(made == profile(&bytes, &id), "{name}");
         }
         seen += 1;
@@ -82,7 +82,7 @@ fn executables_name_their_pdb() {
         let id = pdb_of_executable(&executable).expect("an executable").expect("a debug directory");
         let pdb = fs::read(inputs.join(format!("{name}.pdb"))).expect("its PDB");
         assert_eq!(id.name(), format!("{name}.pdb"));
-        assert_eq!(id.guid(), identify(&pdb).expect("an identity").guid);
+        assert_eq!(id.id().guid, identify(&pdb).expect("an identity").id.guid);
     }
     assert_eq!(pdb_of_executable(&crate::samples::executable(1, 2)), Ok(None));
     assert!(pdb_of_executable(b"text").is_err());
