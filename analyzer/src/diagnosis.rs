@@ -2,6 +2,7 @@
 
 use memory::{Image, OpenError};
 use profile::names::BuildId;
+use profile_gen::symbol_server;
 use repository::Asked;
 
 use crate::error::Error;
@@ -19,6 +20,9 @@ pub struct Diagnosis {
     image: String,
     kernels: Vec<(String, Option<BuildId>, String)>,
     asked: Vec<Asked>,
+    /// Symbol stores that were asked, and what to do where they did not help.
+    stores: Vec<String>,
+    advice: Option<String>,
     refused: Vec<(String, String)>,
     tried: Vec<String>,
     exact: bool,
@@ -39,6 +43,8 @@ impl Diagnosis {
             image: name,
             kernels: Vec::new(),
             asked: Vec::new(),
+            stores: Vec::new(),
+            advice: None,
             refused: Vec::new(),
             tried: Vec::new(),
             exact: false,
@@ -63,6 +69,15 @@ impl Diagnosis {
             if !self.asked.contains(question) {
                 self.asked.push(question.clone());
             }
+        }
+    }
+
+    /// Symbol stores were asked and did not help; `error` says why and what to do.
+    pub fn symbols(&mut self, asked: &[symbol_server::Asked], error: &Error) {
+        self.stores.extend(asked.iter().map(ToString::to_string));
+        self.decisions.push(error.to_string());
+        if self.advice.is_none() {
+            self.advice = error.hint().map(str::to_owned);
         }
     }
 
@@ -119,6 +134,10 @@ impl Diagnosis {
         if self.asked.len() > MAX_LINES {
             lines.push(format!("asked: {} more questions", self.asked.len() - MAX_LINES));
         }
+        lines.extend(self.stores.iter().take(MAX_LINES).map(|question| format!("asked: {question}")));
+        if self.stores.len() > MAX_LINES {
+            lines.push(format!("asked: {} more symbol stores", self.stores.len() - MAX_LINES));
+        }
         if self.asked.is_empty() && self.tried.is_empty() && !self.kernels.is_empty() {
             lines.push("asked: nobody, no repository is configured".to_owned());
         }
@@ -156,7 +175,9 @@ impl Diagnosis {
             ),
             (Some((release, ..)), System::Windows) => (
                 format!("no profile found for Windows {release}"),
-                "name a repository that has it with --repository_path, or leave out --offline".to_owned(),
+                self.advice.clone().unwrap_or_else(|| {
+                    "name a repository that has it with --repository_path, or leave out --offline".to_owned()
+                }),
             ),
             (None, _) => (NO_KERNEL.to_owned(), NO_KERNEL_HINT.to_owned()),
         }

@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod diagnosis;
 pub mod error;
+pub mod module_profile;
 pub mod notes;
 pub mod os;
 pub mod output;

@@ -3,9 +3,13 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use profile::Document;
+use profile_gen::pdb::ConvertReport;
+
 use crate::error::Error;
 use crate::output::OutputFile;
 use crate::row;
+use crate::session::Session;
 
 row! {
     pub struct Report {
@@ -36,6 +40,32 @@ impl Report {
     pub fn written(path: &std::path::Path) -> Self {
         Self::text("written", path.display().to_string())
     }
+}
+
+/// Rows about the profile of a PDB; what could not be read of it becomes notes.
+#[must_use]
+pub fn of_pdb(session: &Session, report: &ConvertReport, document: &Document) -> Vec<Report> {
+    report.losses().into_iter().for_each(|loss| session.notes.partial(loss));
+    report.remarks().into_iter().for_each(|remark| session.notes.info(remark));
+    let mut rows = Vec::new();
+    for (item, key) in [("guid", "GUID_AGE"), ("arch", "arch"), ("class", "ProfileClass")] {
+        if let Some(text) = document.metadata.get(key).and_then(|value| value.as_str()) {
+            rows.push(Report::text(item, text));
+        }
+    }
+    let types =
+        if report.no_types { "none: the file is stripped of private symbols" } else { "structs and unions" };
+    rows.push(Report::count("types", report.structs, types));
+    rows.push(Report::count("enums", report.enums, "enumerations"));
+    rows.push(Report::count("symbols", report.symbols, format!("of {} public symbols", report.publics)));
+    for (leaf, count) in &report.unknown_leaves {
+        rows.push(Report::count(
+            "unknown",
+            usize::try_from(*count).unwrap_or(usize::MAX),
+            format!("type records of kind {leaf:#06x}"),
+        ));
+    }
+    rows
 }
 
 /// Writes a document's text, gzip-compressed if the file's name ends in `.gz`, and puts the file in its place.

@@ -50,7 +50,15 @@ impl Session {
     /// Starts to show the progress of an operation of `total` steps (usually bytes).
     #[must_use]
     pub fn progress(&self, what: impl Into<String>, total: u64) -> Progress {
-        Progress {
+        Progress::new(what, total)
+    }
+}
+
+impl Progress {
+    /// The same where no session is at hand.
+    #[must_use]
+    pub fn new(what: impl Into<String>, total: u64) -> Self {
+        Self {
             what: what.into(),
             total,
             done: AtomicU64::new(0),
@@ -58,9 +66,7 @@ impl Session {
             drawn: Mutex::new(None),
         }
     }
-}
 
-impl Progress {
     /// Some more steps are done. Cheap, but not free: call it per chunk, not per byte.
     pub fn add(&self, steps: u64) {
         let done = self.done.fetch_add(steps, Ordering::Relaxed).saturating_add(steps);

@@ -4,12 +4,15 @@ use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memory::Image;
+use profile_gen::symbol_server::{self, SymbolPath, SymbolServer};
 use repository::SearchPath;
 
 use crate::error::Error;
+use crate::module_profile::Told;
 use crate::notes::{Note, Notes};
 
 /// What the user set, by option or configuration file.
@@ -35,7 +38,9 @@ pub struct Config {
     pub output_dir: Option<PathBuf>,
     /// Whether existing files may be overwritten.
     pub overwrite: bool,
-    /// Told of every URL before it is asked.
+    /// Where Windows symbols are fetched from; an empty path asks nobody.
+    pub symbol_path: SymbolPath,
+    /// Told of every use of the network before it is made, in a few words.
     pub on_network: Option<fn(&str)>,
 }
 
@@ -66,6 +71,9 @@ pub struct Session {
     facts: Mutex<HashMap<TypeId, Slot>>,
     image: OnceLock<Result<Image, Error>>,
     repositories: OnceLock<Result<Arc<SearchPath>, Error>>,
+    symbol_server: OnceLock<SymbolServer>,
+    /// PDBs looked for because the image names them, not the user.
+    pub(crate) unasked_fetches: AtomicUsize,
 }
 
 impl Session {
@@ -78,6 +86,8 @@ impl Session {
             facts: Mutex::default(),
             image: OnceLock::new(),
             repositories: OnceLock::new(),
+            symbol_server: OnceLock::new(),
+            unasked_fetches: AtomicUsize::new(0),
         }
     }
 
@@ -108,11 +118,29 @@ impl Session {
             };
             let path = SearchPath::open(&config).map_err(|e| Error::usage(e.to_string()))?;
             Ok(Arc::new(match self.config.on_network {
-                Some(listener) => path.on_network(listener),
+                Some(listener) => path.on_network(move |url| listener(&format!("asking {url}"))),
                 None => path,
             }))
         };
         self.repositories.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// The symbol stores, opened on first use.
+    pub fn symbol_server(&self) -> &SymbolServer {
+        self.symbol_server.get_or_init(|| self.new_symbol_server(false))
+    }
+
+    /// The symbol stores; `ask_again` also asks those that are remembered not to have a file.
+    #[must_use]
+    pub fn new_symbol_server(&self, ask_again: bool) -> SymbolServer {
+        let options = symbol_server::Options {
+            offline: self.config.offline,
+            state_dir: self.config.cache_dir.as_ref().map(|directory| directory.join("symbol-state")),
+            ask_again,
+            listener: Some(Arc::new(Told::new(self.config.on_network))),
+            ..symbol_server::Options::default()
+        };
+        SymbolServer::new(&self.config.symbol_path, options)
     }
 
     /// One repository directory by itself, for commands that write into it. It is created where it is missing.

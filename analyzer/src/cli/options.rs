@@ -104,6 +104,14 @@ pub static OPTIONS: &[GlobalOption] = &[
     ),
     GlobalOption::new(
         IMAGE,
+        "symbol_path",
+        One("PATH"),
+        Anywhere,
+        "Where Windows symbols are fetched from, in the syntax of _NT_SYMBOL_PATH; an empty one asks nobody \
+         [default: $_NT_SYMBOL_PATH, else Microsoft's public server]",
+    ),
+    GlobalOption::new(
+        IMAGE,
         "offline",
         Nothing,
         Anywhere,

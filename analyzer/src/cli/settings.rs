@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use profile_gen::symbol_server::{Defaults, SymbolPath};
+
 use crate::cli::config::{Layers, Setting, is_url};
 use crate::cli::report;
 use crate::error::Error;
@@ -55,19 +57,21 @@ impl Settings {
             settings => settings.iter().map(|setting| place(setting, home)).collect::<Result<_, _>>()?,
         };
         let level = level(layers)?;
-        let on_network: fn(&str) = |url| report::line("info", &format!("asking {url}"));
+        let on_network: fn(&str) = |text| report::line("info", text);
+        let cache_dir = path("cache_dir")?.or_else(|| default_cache(home, layers));
         let session = Config {
             filename: path("filename")?,
             profile: layers.one("profile")?.map(|s| s.text().map(str::to_owned)).transpose()?,
             repository_path,
-            cache_dir: path("cache_dir")?.or_else(|| default_cache(home, layers)),
+            symbol_path: symbol_path(layers, home, cache_dir.as_deref())?,
+            cache_dir,
             offline: layers.is_on("offline")?,
             dtb: parsed(layers, "dtb", parse::address)?,
             kernel_slide: parsed(layers, "kernel_slide", parse::address)?,
             pagefiles: layers.several("pagefile")?.iter().map(|setting| setting.path(home)).collect(),
             output_dir: path("output_dir")?,
             overwrite: layers.is_on("overwrite")?,
-            on_network: (level >= Level::Info).then_some(on_network),
+            on_network: (level >= Level::Warning).then_some(on_network),
         };
         Ok(Self {
             session,
@@ -151,6 +155,19 @@ fn default_repositories(home: Option<&Path>, program: Option<&Path>, layers: &La
         base_directory(layers, "XDG_DATA_HOME", home, ".local/share").map(|dir| dir.join("rekal/repository"));
     let found = beside.chain(data).filter(|dir| dir.is_dir());
     found.filter_map(|dir| dir.into_os_string().into_string().ok()).collect()
+}
+
+/// The symbol path: our own setting, else that of Microsoft's tools, else Microsoft's server. What is fetched is kept in
+/// the cache directory where the path names no other.
+fn symbol_path(layers: &Layers<'_>, home: Option<&Path>, cache: Option<&Path>) -> Result<SymbolPath, Error> {
+    let store = cache.map(|directory| directory.join("symbols"));
+    let defaults = Defaults { store: store.as_deref(), home };
+    if let Some(setting) = layers.one("symbol_path")? {
+        return setting.text().map(|text| SymbolPath::parse(text, &defaults));
+    }
+    let tools = (layers.variables)("_NT_SYMBOL_PATH").and_then(|value| value.into_string().ok());
+    let tools = tools.filter(|text| !text.trim().is_empty());
+    Ok(tools.map_or_else(|| SymbolPath::microsoft(&defaults), |text| SymbolPath::parse(&text, &defaults)))
 }
 
 fn default_cache(home: Option<&Path>, layers: &Layers<'_>) -> Option<PathBuf> {

@@ -15,9 +15,11 @@ use crate::plugin::DynPlugin;
 pub static ALL: &[&dyn DynPlugin] = &[
     // No image.
     &core::build_inventory::BuildInventory,
+    &core::build_local_profile::BuildLocalProfile,
     &core::convert_profile::ConvertProfile,
     &core::dt::Dt,
     &core::dump::Dump,
+    &core::fetch_pdb::FetchPdb,
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
     &core::parse_pdb::ParsePdb,

@@ -2,7 +2,6 @@
 
 use object_file::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile};
 use object_file::{LittleEndian, pe};
-use profile::names::PdbId;
 
 use super::answer::Answer;
 use super::cabinet;
@@ -95,14 +94,4 @@ fn headers<Pe: ImageNtHeaders>(bytes: &[u8]) -> Option<(u32, u32)> {
 fn is_markup(bytes: &[u8]) -> bool {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
     matches!(text, [b'<', b'!' | b'?' | b'a'..=b'z' | b'A'..=b'Z', ..])
-}
-
-/// What the debug directory of an executable says about its PDB; `None` where it names none.
-pub(super) fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbFile>, String> {
-    use object_file::Object as _;
-    let file = object_file::File::parse(bytes).map_err(|error| error.to_string())?;
-    let Some(record) = file.pdb_info().map_err(|error| error.to_string())? else { return Ok(None) };
-    let path = String::from_utf8_lossy(record.path());
-    let id = PdbId { guid: record.guid(), age: record.age() };
-    PdbFile::new(&path, id).map(Some).map_err(|error| error.to_string())
 }

@@ -177,11 +177,6 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// The PDB that the debug directory of an executable names; `None` where it names none.
-pub fn pdb_of_executable(bytes: &[u8]) -> Result<Option<PdbFile>, String> {
-    check::pdb_of_executable(bytes)
-}
-
 /// A client over the stores of a symbol path. Calls block; it may be shared by threads.
 pub struct SymbolServer {
     stores: Vec<(Place, Store)>,

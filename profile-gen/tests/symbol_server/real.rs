@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use profile_gen::pdb::{PdbOptions, convert_pdb, identify};
-use profile_gen::symbol_server::{PdbFile, pdb_of_executable};
+use profile_gen::symbol_server::PdbFile;
 
 use crate::Lab;
 use crate::samples::mszip;
@@ -70,20 +70,4 @@ fn real_pdbs_give_the_same_profile_by_way_of_a_server() {
     if seen == 0 {
         skipped("PDBs");
     }
-}
-
-#[test]
-fn executables_name_their_pdb() {
-    let inputs = data("rekall-golden").join("inputs");
-    for name in ["types_x64", "types_x86"] {
-        let Ok(executable) = fs::read(inputs.join(format!("{name}.exe"))) else {
-            return skipped("executables");
-        };
-        let id = pdb_of_executable(&executable).expect("an executable").expect("a debug directory");
-        let pdb = fs::read(inputs.join(format!("{name}.pdb"))).expect("its PDB");
-        assert_eq!(id.name(), format!("{name}.pdb"));
-        assert_eq!(id.id().guid, identify(&pdb).expect("an identity").id.guid);
-    }
-    assert_eq!(pdb_of_executable(&crate::samples::executable(1, 2)), Ok(None));
-    assert!(pdb_of_executable(b"text").is_err());
 }

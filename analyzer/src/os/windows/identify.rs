@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use memory::{AddressSpace, VirtualSpace};
 use profile::Profile;
-use profile::names::ProfileName;
 use repository::{LoadError, Loaded};
 
 use super::evidence::{Build, Evidence, Found};
@@ -17,6 +16,7 @@ use super::roots::{self, MODES, Root};
 use super::verify::{system_dtb, verify};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
+use crate::module_profile::{self, ModuleProfile, Unavailable};
 use crate::os::System;
 use crate::session::Session;
 
@@ -106,9 +106,7 @@ impl Search<'_> {
         };
         let candidates = match self.named.clone() {
             Some(named) => vec![named],
-            None => {
-                builds.iter().map(|build| self.profile_of(build)).collect::<Result<Vec<_>, _>>()?.concat()
-            }
+            None => builds.iter().flat_map(|build| self.profile_of(build)).collect(),
         };
         for candidate in candidates {
             let base = self.session.config.kernel_slide.unwrap_or(found.base);
@@ -156,17 +154,27 @@ impl Search<'_> {
         self.diagnosis.kernel(&name, None, &build.source);
     }
 
-    /// The profile of a build, from the repositories.
-    fn profile_of(&mut self, build: &Build) -> Result<Vec<Candidate>, Error> {
+    /// The profile of a build, from the repositories or made of its PDB.
+    fn profile_of(&mut self, build: &Build) -> Vec<Candidate> {
         let text = format!("nt/GUID/{}", build.id);
         if let Some(known) = self.profiles.iter().find(|candidate| candidate.name == text) {
-            return Ok(vec![known.clone()]);
+            return vec![known.clone()];
         }
-        let Ok(name) = ProfileName::new(&text) else { return Ok(Vec::new()) };
-        let session = self.session;
-        let found = self.load(&text, |_| session.repositories().map(|all| all.load_named(&name)))?;
-        self.profiles.extend(found.clone());
-        Ok(found.into_iter().collect())
+        if self.diagnosis.already_tried(&text) {
+            return Vec::new();
+        }
+        match module_profile::find(self.session, "nt", &build.pdb, build.id) {
+            Ok(ModuleProfile { name, source, profile }) => {
+                let candidate = Candidate { name, source, profile: Arc::new(profile) };
+                self.profiles.push(candidate.clone());
+                vec![candidate]
+            }
+            Err(Unavailable { repositories, stores, error }) => {
+                self.diagnosis.asked(&repositories);
+                self.diagnosis.symbols(&stores, &error);
+                Vec::new()
+            }
+        }
     }
 
     /// Loads a profile unless it was tried before.

@@ -2,9 +2,11 @@
 
 pub mod address_resolver;
 pub mod build_inventory;
+pub mod build_local_profile;
 pub mod convert_profile;
 pub mod dt;
 pub mod dump;
+pub mod fetch_pdb;
 pub mod imagecopy;
 pub mod info;
 pub mod inspect_vaddr;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use profile_gen::pdb::{ConvertReport, PdbOptions, convert_pdb};
+use profile_gen::pdb::{PdbOptions, convert_pdb};
 
 use crate::plugin::prelude::*;
 use crate::profile_file::{self, Report};
@@ -80,12 +80,9 @@ impl Plugin for ParsePdb {
         let converted = convert_pdb(&bytes, &options)
             .map_err(|error| Error::analysis(format!("{}: {error}", source.display())))?;
         drop(bytes);
-        let report = converted.report;
-        report.losses().into_iter().for_each(|loss| session.notes.partial(loss));
-        report.remarks().into_iter().for_each(|remark| session.notes.info(remark));
+        let mut rows = profile_file::of_pdb(session, &converted.report, &converted.document);
         let json = converted.document.to_canonical_json();
         let Some(file) = file else { return out.document(&json) };
-        let mut rows = describe(&report, &converted.document);
         rows.push(Report::written(&profile_file::write(file, &json)?));
         // Shown only when everything is written: a reader who has seen enough rows must not stop the work.
         rows.into_iter().try_for_each(|row| out.push(row))
@@ -100,26 +97,4 @@ fn target(args: &Args, source: &Path) -> Option<PathBuf> {
         (Some(directory), None) => Some(directory.join(source.with_extension("json").file_name()?)),
         (None, name) => name.clone(),
     }
-}
-
-fn describe(report: &ConvertReport, document: &profile::Document) -> Vec<Report> {
-    let mut rows = Vec::new();
-    for (item, key) in [("guid", "GUID_AGE"), ("arch", "arch"), ("class", "ProfileClass")] {
-        if let Some(text) = document.metadata.get(key).and_then(|value| value.as_str()) {
-            rows.push(Report::text(item, text));
-        }
-    }
-    let types =
-        if report.no_types { "none: the file is stripped of private symbols" } else { "structs and unions" };
-    rows.push(Report::count("types", report.structs, types));
-    rows.push(Report::count("enums", report.enums, "enumerations"));
-    rows.push(Report::count("symbols", report.symbols, format!("of {} public symbols", report.publics)));
-    for (leaf, count) in &report.unknown_leaves {
-        rows.push(Report::count(
-            "unknown",
-            usize::try_from(*count).unwrap_or(usize::MAX),
-            format!("type records of kind {leaf:#06x}"),
-        ));
-    }
-    rows
 }
