@@ -24,6 +24,9 @@ pub struct Config {
     pub profile: Option<String>,
     /// Directories, archives and URLs that hold profiles, in order.
     pub repository_path: Vec<String>,
+    /// The repositories are those that came with the program, not the user's: they are only read, and what is made goes
+    /// to the cache directory.
+    pub own_repositories: bool,
     /// Where downloads are kept.
     pub cache_dir: Option<PathBuf>,
     /// No network access at all.
@@ -112,6 +115,7 @@ impl Session {
         let open = || {
             let config = repository::Config {
                 entries: self.config.repository_path.clone(),
+                read_only: self.config.own_repositories,
                 cache_dir: self.config.cache_dir.clone(),
                 offline: self.config.offline,
                 ..repository::Config::default()

@@ -12,6 +12,8 @@ pub struct Config {
     /// Where fetched profiles are kept, and where [`SearchPath::store`](crate::SearchPath::store) writes when no
     /// entry is a writable directory. Created when first needed; absent means nothing is kept.
     pub cache_dir: Option<PathBuf>,
+    /// The entries are only read: what is stored goes to the cache directory.
+    pub read_only: bool,
     /// Use only what is on this machine: URLs are answered from the cache and no socket is opened.
     pub offline: bool,
     /// Bounds on sizes, counts and times.

@@ -137,7 +137,7 @@ impl SearchPath {
                 Box::new(Archive::new(place.into(), limits))
             } else {
                 // What is stored here would not be signed, so it goes where no key is required.
-                directories.extend(key.is_none().then(|| PathBuf::from(place)));
+                directories.extend((key.is_none() && !config.read_only).then(|| PathBuf::from(place)));
                 Box::new(Directory::new(place, limits))
             };
             sources.push(match key {

@@ -52,9 +52,12 @@ impl Settings {
     /// Puts the settings together. `home` is the user's home directory, `program` the running executable.
     pub fn resolve(layers: &Layers<'_>, home: Option<&Path>, program: Option<&Path>) -> Result<Self, Error> {
         let path = |name| Ok::<_, Error>(layers.one(name)?.map(|setting| setting.path(home)));
-        let repository_path = match layers.several("repository_path")? {
-            settings if settings.is_empty() => default_repositories(home, program, layers),
-            settings => settings.iter().map(|setting| place(setting, home)).collect::<Result<_, _>>()?,
+        let repositories = layers.several("repository_path")?;
+        let own_repositories = repositories.is_empty();
+        let repository_path = if own_repositories {
+            default_repositories(home, program, layers)
+        } else {
+            repositories.iter().map(|setting| place(setting, home)).collect::<Result<_, _>>()?
         };
         let level = level(layers)?;
         let on_network: fn(&str) = |text| report::line("info", text);
@@ -63,6 +66,7 @@ impl Settings {
             filename: path("filename")?,
             profile: layers.one("profile")?.map(|s| s.text().map(str::to_owned)).transpose()?,
             repository_path,
+            own_repositories,
             symbol_path: symbol_path(layers, home, cache_dir.as_deref())?,
             cache_dir,
             offline: layers.is_on("offline")?,

@@ -231,7 +231,13 @@ fn offline_answers_from_the_cache() {
     Session::new(&base, Some(cache.path())).path.load("Linux/fixture").expect("fetched");
     server.requests();
     let cache_dir = Some(cache.path().to_owned());
-    let session = Session::with(&Config { entries: vec![base], cache_dir, offline: true, limits: quick() });
+    let session = Session::with(&Config {
+        entries: vec![base],
+        cache_dir,
+        offline: true,
+        limits: quick(),
+        ..Config::default()
+    });
     session.path.load("Linux/fixture").expect("from the cache");
     assert_eq!(server.requests(), [""; 0]);
 }
