@@ -2,7 +2,7 @@
 //!
 //! Every walk has a seen-set and a node cap and ends in a state that callers pass on to the user: a list that ended
 //! early is never silently short. Only nodes whose own link could be read are yielded, so a torn list does not end in
-//! a node of garbage. Doubly linked lists are followed backward as well where the forward walk breaks.
+//! a node of garbage. Doubly linked lists are followed backward as well where the forward walk breaks or loops.
 
 use std::collections::HashSet;
 
@@ -87,13 +87,19 @@ pub fn list_capped(target: &Target, head: u64, cap: usize) -> Walked {
     let prev = |node: u64| target.read_ptr(node.wrapping_add(width));
     let mut seen = HashSet::from([head]);
     let forward = follow(head, head, &mut seen, cap, &next);
-    let End::Broken { node, why, .. } = forward.end else { return forward };
-    // The list tore: come from the other end until the part already seen, or the next tear.
+    if matches!(forward.end, End::Complete | End::Truncated { .. }) {
+        return forward;
+    }
+    // The list tore or loops: come from the other end until the part already seen, or the next tear.
     let backward = follow(head, head, &mut seen, cap.saturating_sub(forward.nodes.len()), &prev);
     let recovered = backward.nodes.len();
     let mut nodes = forward.nodes;
     nodes.extend(backward.nodes.into_iter().rev());
-    Walked { nodes, end: End::Broken { node, why, recovered } }
+    let end = match forward.end {
+        End::Broken { node, why, .. } => End::Broken { node, why, recovered },
+        end => end,
+    };
+    Walked { nodes, end }
 }
 
 /// A singly linked list: starts at `first`, ends at 0. `next` reads the link of a node.
@@ -191,6 +197,20 @@ mod tests {
             list(&target, 0x1000),
             Walked { nodes: vec![0x2000, 0x3000], end: End::Cycle { node: 0x2000 } }
         );
+    }
+
+    #[test]
+    fn what_a_loop_cuts_off_is_found_from_the_other_end() {
+        // 1000 -> 2000 -> 2000 ..., but 1000 <- 2000 <- 3000 <- 4000 <- 1000
+        let target = lists(&[
+            (0x1000, 0x2000, 0x4000),
+            (0x2000, 0x2000, 0x1000),
+            (0x3000, 0x4000, 0x2000),
+            (0x4000, 0x1000, 0x3000),
+        ]);
+        let walked = list(&target, 0x1000);
+        assert_eq!(walked.nodes, [0x2000, 0x3000, 0x4000]);
+        assert_eq!(walked.end, End::Cycle { node: 0x2000 });
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, VirtualSpace};
+use memory::{AddressSpace, Image, VirtualSpace};
 use profile::Profile;
 use repository::{LoadError, Loaded};
 
 use super::evidence::{Build, Evidence, Found};
 use super::kernel::{Kernel, Layout};
 use super::roots::{self, MODES, Root};
+use super::triage;
 use super::verify::{system_dtb, verify};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
@@ -38,6 +39,9 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
         if search.named.is_none() {
             return Err(search.diagnosis.into_error());
         }
+    }
+    if triage::is_triage(image) {
+        return search.triage(image);
     }
     let mut evidence = Evidence::quick(image);
     if let Some(dtb) = session.config.dtb {
@@ -90,6 +94,27 @@ struct Candidate {
 }
 
 impl Search<'_> {
+    /// A dump without physical memory: the profile the user named, if the process in the dump agrees with it.
+    fn triage(mut self, image: &Image) -> Result<Kernel, Error> {
+        let build = image.hints.windows.as_ref().and_then(|windows| windows.build);
+        let build =
+            build.map_or_else(|| "of unknown build".to_owned(), |build| format!("build {}", build & 0xffff));
+        self.diagnosis.kernel(&build, None, "header of the dump, which has no physical memory");
+        let (Some(candidate), Some(stored)) = (self.named.take(), &image.virtual_space) else {
+            return Err(self.diagnosis.into_error());
+        };
+        if let Err(reason) = triage::verify(&candidate.profile, stored, image) {
+            self.diagnosis.refused(&candidate.name, &reason);
+            return Err(self.diagnosis.into_error());
+        }
+        self.diagnosis.decided(format!("{} fits the process in the dump", candidate.name));
+        let decisions = self.diagnosis.decisions().to_vec();
+        let Candidate { name, source, profile } = candidate;
+        let (physical, stored) = (Arc::clone(&image.space), Some(Arc::clone(stored)));
+        let layout = triage::layout(image);
+        Ok(Kernel::over(self.session, profile, physical, stored, layout, (name, source), decisions))
+    }
+
     /// Tests the profiles that may describe a kernel at the place it was found.
     fn try_found(
         &mut self,

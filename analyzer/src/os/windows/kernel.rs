@@ -45,12 +45,26 @@ impl Kernel {
         named: (String, String),
         decisions: Vec<String>,
     ) -> Self {
+        Self::over(session, profile, physical, None, layout, named, decisions)
+    }
+
+    /// The same over memory that is stored by virtual address, without page tables.
+    pub(super) fn over(
+        session: &Session,
+        profile: Arc<Profile>,
+        physical: Arc<dyn AddressSpace>,
+        stored: Option<Arc<dyn AddressSpace>>,
+        layout: Layout,
+        named: (String, String),
+        decisions: Vec<String>,
+    ) -> Self {
         let types = Arc::new(types(profile));
         let tables = VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb);
         let backing = Arc::new(Backing::new(session, &types, tables, layout.base));
         let tables = VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb);
         let space = Arc::new(PagedSpace::new(Arc::clone(&backing), tables, None));
-        let target = Target::new(types, Arc::clone(&space) as Arc<dyn AddressSpace>, layout.base, 0);
+        let seen = stored.unwrap_or_else(|| Arc::clone(&space) as Arc<dyn AddressSpace>);
+        let target = Target::new(types, seen, layout.base, 0);
         let (profile_name, profile_source) = named;
         Self { target, space, backing, physical, layout, profile_name, profile_source, decisions }
     }

@@ -31,6 +31,7 @@ pub mod thread;
 pub mod thread_scan;
 pub mod time;
 pub mod tree;
+mod triage;
 pub mod unicode;
 pub mod vad;
 mod verify;
@@ -47,7 +48,8 @@ pub use roots::Version;
 /// Whether cheap evidence says that an image is of Windows; no search, no proof.
 #[must_use]
 pub fn looks_like(image: &Image) -> bool {
-    roots::quick(image)
+    let told = image.hints.windows.as_ref().is_some_and(|windows| windows.machine.is_some());
+    told || roots::quick(image)
         .iter()
         .any(|root| roots::test(&image.space, root).is_some_and(|quality| quality.shared_data))
 }

@@ -247,6 +247,14 @@ fn by_methods<'k>(
             session.notes.partial(format!("method {} failed: {why}", method.name()));
         }
     }
+    // The process that was running when a dump was written may be all there is.
+    let running = session.image()?.hints.windows.as_ref().and_then(|windows| windows.process);
+    if let Some(running) = running.filter(|addr| Process::at(kernel.target(), *addr).is_plausible())
+        && found.is_empty()
+    {
+        session.notes.partial("only the process that was running is in this dump");
+        return Ok(vec![Process::at(kernel.target(), running)]);
+    }
     if found.is_empty()
         && let Some((_, why)) = failures.into_iter().next()
     {
