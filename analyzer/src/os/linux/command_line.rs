@@ -54,6 +54,19 @@ struct Bounds {
     env_end: u64,
 }
 
+/// The environment of a process, as `/proc/PID/environ` shows it (`environ_read` of fs/proc/base.c).
+///
+/// Not applicable to tasks without a user address space.
+pub fn environment(kernel: &Kernel, task: &Task<'_>) -> Read<CommandLine> {
+    let mm = mm::of_task(task)?;
+    let user = task.user_target(kernel)?;
+    let (start, end) = (mm.env_start()?.0, mm.env_end()?.0);
+    if start == 0 || start >= end {
+        return Ok(CommandLine { bytes: Vec::new(), cut: None });
+    }
+    read(user.space(), start, end.wrapping_sub(start).min(MAX_BYTES))
+}
+
 fn command_line_in(space: &dyn AddressSpace, bounds: &Bounds) -> Read<CommandLine> {
     let &Bounds { start, end, env_start, env_end } = bounds;
     if start >= end {

@@ -1,6 +1,9 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
+pub mod bash;
+pub mod capability;
 mod carve;
+pub mod code;
 pub mod command_line;
 pub mod cpu;
 pub mod file;

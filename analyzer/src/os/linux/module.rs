@@ -54,6 +54,64 @@ layout! {
     }
 }
 
+layout! {
+    struct Sections / SectionsLayout = "module" {
+        attributes: Ptr = "sect_attrs",
+    }
+
+    /// `module_sect_attrs`: what `/sys/module/NAME/sections` shows.
+    struct SectionTable / SectionTableLayout = "module_sect_attrs" {
+        count: u32 = "nsections",
+        first: Addr = "attrs",
+    }
+
+    struct Section / SectionLayout = "module_sect_attr" {
+        // A member of its own before Linux commit ed66f991bb19 (v5.8).
+        name: Ptr = "battr.attr.name | name",
+        address: Uint = "address",
+    }
+
+    /// `bin_attribute`: the entries themselves where there is no `module_sect_attr` any more (v6.14).
+    struct Attribute / AttributeLayout = "bin_attribute" {
+        name: Ptr = "attr.name",
+        address: Uint = "private",
+    }
+}
+
+/// Most sections of a module that are listed, and the longest name of one.
+const MAX_SECTIONS: u32 = 1 << 12;
+const MAX_SECTION_NAME: usize = 256;
+
+/// Name and load address of each section of a module.
+pub type SectionList = Vec<(Read<String>, Read<u64>)>;
+
+/// The sections of a module, freed ones included; not applicable to a kernel without `CONFIG_KALLSYMS` or `CONFIG_SYSFS`.
+pub fn sections(module: &Module<'_>) -> Read<SectionList> {
+    let target = module.target();
+    let table = Sections::at(target, module.addr()).attributes()?.non_null("no sections are kept")?;
+    let table = SectionTable::at(target, table);
+    let Addr(first) = table.first()?;
+    let text = |name: Read<Ptr>| Ok(text_of(&target.read_cstr(name?.0, MAX_SECTION_NAME)?));
+    if let Ok(stride) = target.types().struct_size(Section::STRUCT) {
+        let entry = |index: u32| {
+            let section = Section::at(target, first.wrapping_add(stride.wrapping_mul(index.into())));
+            (text(section.name()), section.address().map(|address| address.0))
+        };
+        return Ok((0..table.count()?.min(MAX_SECTIONS)).map(entry).collect());
+    }
+    let stride = target.types().struct_size(Attribute::STRUCT)?;
+    let mut found = Vec::new();
+    for index in 0..MAX_SECTIONS {
+        let attribute = Attribute::at(target, first.wrapping_add(stride.wrapping_mul(index.into())));
+        // An entry without a name ends the array.
+        match attribute.name() {
+            Ok(Ptr(0)) => break,
+            name => found.push((text(name), attribute.address().map(|address| address.0))),
+        }
+    }
+    Ok(found)
+}
+
 /// The modules on the kernel's list, newest first as in `/proc/modules`.
 ///
 /// A module in state UNFORMED is still being set up; `/proc/modules` leaves it out, this does not.

@@ -1,0 +1,186 @@
+//! bash, boottime, capabilities, envars, ptrace, lsmod_sections, and the check_* commands, which must accuse no clean guest.
+
+use anyhow::{Context as _, Result};
+
+use super::processes::nanoseconds;
+use crate::rekal::Row;
+use crate::table::Record;
+use crate::truth::Truth;
+
+/// What the guest's bash is told to do, line by line.
+const TYPED: &str = include_str!("../../../tools/guest-image/guest/history.txt");
+
+type Records = Result<(Vec<Record>, Vec<Record>)>;
+
+/// The typed lines in order. Which process is bash, and what was deleted from its list, is not compared.
+pub(super) fn bash(_: &Truth, rows: &[Row]) -> Records {
+    let number = |number: usize| format!("line {number}");
+    let wanted = TYPED.lines().enumerate().map(|(at, line)| Record::new(number(at)).cell("command", line));
+    let listed = rows.iter().filter(|row| row.text("listed") == "true");
+    let found = listed.enumerate().map(|(at, row)| row.record(number(at), &["command"])).collect();
+    Ok((wanted.collect(), found))
+}
+
+/// The two clocks of the guest were read up to a millisecond apart.
+pub(super) fn boottime(truth: &Truth, rows: &[Row]) -> Records {
+    const SLACK: i128 = 1_000_000;
+    let boot = truth.boot_time()?;
+    let found = rows.iter().map(|row| {
+        let shown = row.text("boot_time");
+        let agrees = nanoseconds(&shown).is_some_and(|time| (time - boot).abs() <= SLACK);
+        Record::new("boot").cell("boot_time", if agrees { "as reported".to_owned() } else { shown })
+    });
+    Ok((vec![Record::new("boot").cell("boot_time", "as reported")], found.collect()))
+}
+
+pub(super) fn capabilities(truth: &Truth, rows: &[Row]) -> Records {
+    const SETS: [(&str, &str); 5] = [
+        ("inheritable", "CapInh:"),
+        ("permitted", "CapPrm:"),
+        ("effective", "CapEff:"),
+        ("bounding", "CapBnd:"),
+        ("ambient", "CapAmb:"),
+    ];
+    let mut wanted = Vec::new();
+    for process in truth.processes()? {
+        let mut record = Record::new(format!("pid {}", process.pid));
+        for (column, key) in SETS {
+            let bits = u64::from_str_radix(&truth.status(process.pid, key)?, 16)?;
+            record = record.cell(column, super::hex(bits));
+        }
+        wanted.push(record);
+    }
+    let columns = SETS.map(|(column, _)| column);
+    let found = rows.iter().map(|row| row.record(pid(row), &columns)).collect();
+    Ok((wanted, found))
+}
+
+pub(super) fn envars(truth: &Truth, rows: &[Row]) -> Records {
+    let mut wanted = Vec::new();
+    for process in truth.processes()?.iter().filter(|process| process.has_memory) {
+        let Ok(environment) = truth.bytes(&format!("proc/{}/environ", process.pid)) else { continue };
+        let entries = environment.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+        for entry in entries.map(String::from_utf8_lossy) {
+            wanted.push(Record::new(format!("pid {}", process.pid)).cell("entry", entry));
+        }
+    }
+    let found = rows.iter().map(|row| {
+        let (key, value) = (row.text("key"), row.text("value"));
+        let entry = if key.is_empty() && !value.starts_with('=') { value } else { format!("{key}={value}") };
+        Record::new(pid(row)).cell("entry", entry)
+    });
+    Ok((wanted, found.collect()))
+}
+
+/// Leaders of processes only: the report has no threads' tracers.
+pub(super) fn ptrace(truth: &Truth, rows: &[Row]) -> Records {
+    let mut wanted = Vec::new();
+    for process in truth.processes()? {
+        let tracer = truth.status(process.pid, "TracerPid:")?;
+        if tracer != "0" {
+            wanted.push(Record::new(format!("pid {}", process.pid)).cell("tracer", tracer));
+        }
+    }
+    let found = rows.iter().filter(|row| row.object("task", "pid") == row.text("tgid"));
+    let found = found.map(|row| Record::new(pid(row)).cell("tracer", row.object("tracer", "pid")));
+    Ok((wanted, found.collect()))
+}
+
+pub(super) fn lsmod_sections(truth: &Truth, rows: &[Row]) -> Records {
+    let mut wanted = Vec::new();
+    for module in truth.modules()? {
+        let folder = format!("sys/module/{}/sections", module.name);
+        for section in truth.names(&folder) {
+            let address = truth.text(&format!("{folder}/{section}"))?;
+            let address = u64::from_str_radix(address.trim().trim_start_matches("0x"), 16)?;
+            wanted
+                .push(Record::new(format!("{} {section}", module.name)).cell("address", super::hex(address)));
+        }
+    }
+    let key = |row: &Row| format!("{} {}", row.text("name"), row.text("section"));
+    let found = rows.iter().map(|row| row.record(key(row), &["address"])).collect();
+    Ok((wanted, found))
+}
+
+/// Every process has credentials of its own.
+pub(super) fn check_creds(truth: &Truth, rows: &[Row]) -> Records {
+    let processes = truth.processes()?;
+    // A zombie has no memory either; it is no kernel thread.
+    let zombie = |pid| truth.status(pid, "State:").is_ok_and(|state| state.starts_with('Z'));
+    let wanted = processes
+        .iter()
+        .filter(|process| process.has_memory || zombie(process.pid))
+        .map(|process| Record::new(format!("pid {}", process.pid)).cell("shared", 1));
+    let found = rows.iter().map(|row| row.record(pid(row), &["shared"])).collect();
+    Ok((wanted.collect(), found))
+}
+
+/// Every module is known in both ways.
+pub(super) fn check_modules(truth: &Truth, rows: &[Row]) -> Records {
+    let wanted =
+        truth.modules()?.into_iter().map(|module| Record::new(module.name).cell("known", true)).collect();
+    let found = rows.iter().map(|row| row.record(row.text("mod_name"), &["known"])).collect();
+    Ok((wanted, found))
+}
+
+/// No gate of the interrupt table and no system call leads out of the kernel, and the first calls are the documented ones
+/// (arch/x86/entry/syscalls/syscall_64.tbl).
+pub(super) fn check_syscall(_: &Truth, rows: &[Row]) -> Records {
+    const FIRST: [&str; 12] = [
+        "read", "write", "open", "close", "newstat", "newfstat", "newlstat", "poll", "lseek", "mmap",
+        "mprotect", "munmap",
+    ];
+    let own = |row: &&Row| row.text("table") == "sys_call_table";
+    let mut wanted: Vec<Record> = FIRST
+        .iter()
+        .enumerate()
+        .map(|(number, name)| {
+            Record::new(format!("call {number}")).cell("symbol", format!("linux!__x64_sys_{name}"))
+        })
+        .collect();
+    let mut found: Vec<Record> = rows
+        .iter()
+        .filter(own)
+        .take(FIRST.len())
+        .map(|row| row.record(format!("call {}", row.text("index")), &["symbol"]))
+        .collect();
+    wanted.push(Record::new("hooked").cell("count", 0));
+    let hooked = rows.iter().filter(|row| row.text("hooked") != "false").count();
+    found.push(Record::new("hooked").cell("count", hooked));
+    Ok((wanted, found))
+}
+
+/// The first gates are the processor's exceptions (Intel SDM vol. 3, table 6-1); all lead into the kernel.
+pub(super) fn check_idt(_: &Truth, rows: &[Row]) -> Records {
+    const FIRST: [&str; 8] =
+        ["divide_error", "debug", "nmi", "int3", "overflow", "bounds", "invalid_op", "device_not_available"];
+    let mut wanted: Vec<Record> = FIRST
+        .iter()
+        .enumerate()
+        .map(|(number, name)| {
+            let privilege = if matches!(*name, "int3" | "overflow") { 3 } else { 0 };
+            let symbol = format!("linux!asm_exc_{name}");
+            Record::new(format!("vector {number}")).cell("dpl", privilege).cell("symbol", symbol)
+        })
+        .collect();
+    let key = |row: &Row| format!("vector {}", row.text("index"));
+    let mut found: Vec<Record> =
+        rows.iter().take(FIRST.len()).map(|row| row.record(key(row), &["dpl", "symbol"])).collect();
+    wanted.push(Record::new("all").cell("gates", 256).cell("hooked", 0));
+    let hooked = rows.iter().filter(|row| row.text("hooked") != "false").count();
+    found.push(Record::new("all").cell("gates", rows.len()).cell("hooked", hooked));
+    Ok((wanted, found))
+}
+
+fn pid(row: &Row) -> String {
+    format!("pid {}", row.object("task", "pid"))
+}
+
+impl Truth {
+    /// The rest of a line of `/proc/PID/status`.
+    fn status(&self, pid: u32, key: &str) -> Result<String> {
+        let status = self.text(&format!("proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.map(|rest| rest.trim().to_owned()).with_context(|| format!("no line {key} for {pid}"))
+    }
+}
