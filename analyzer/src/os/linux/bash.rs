@@ -16,7 +16,7 @@ use crate::notes::Notes;
 use crate::table::{Time, text_of};
 
 /// Most bytes of a process that are searched.
-const MAX_BYTES: u64 = 512 << 20;
+const MAX_BYTES: usize = 512 << 20;
 /// Longest command.
 const MAX_COMMAND: usize = 64 << 10;
 /// Most entries of a process.
@@ -46,14 +46,14 @@ pub fn history(notes: &Notes, kernel: &Kernel, task: &Task<'_>) -> Read<Vec<Entr
     let user = task.user_target(kernel)?;
     let (found, end) = areas(&process);
     notes.walk(&format!("areas of {}", super::task::describe(task)), &end);
-    let mut left = MAX_BYTES;
+    let mut left = MAX_BYTES as u64;
     let mut memory = Vec::new();
     for area in found.iter().filter(|area| is_private_data(area)) {
         let (Ok(Uint(start)), Ok(Uint(end))) = (area.vm_start(), area.vm_end()) else { continue };
         let len = end.saturating_sub(start).min(left);
         left -= len;
         for run in user.space().runs(start, start.saturating_add(len)) {
-            if let Ok(bytes) = user.space().read_vec(run.start, run.len, MAX_BYTES as usize) {
+            if let Ok(bytes) = user.space().read_vec(run.start, run.len, MAX_BYTES) {
                 memory.push((run.start, bytes));
             }
         }

@@ -38,7 +38,7 @@ impl Plugin for LsmodSections {
                     }
                 }
                 Err(why) => {
-                    out.push(Row { name: module.label(), section: Err(why.clone()), address: Err(why) })?
+                    out.push(Row { name: module.label(), section: Err(why.clone()), address: Err(why) })?;
                 }
             }
         }
