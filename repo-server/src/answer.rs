@@ -1,16 +1,23 @@
 //! How a body becomes an answer: conditions (RFC 9110, 13), ranges (14), encodings (12.5.3), and refusals.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 
-use crate::blob::{Blob, Form, header};
+use crate::blob::{Blob, Form, Lifetime, digest, header, hex};
+use crate::files::Opened;
+
+/// Bytes of a file read at a time.
+const CHUNK: usize = 1 << 18;
 
 /// What every handler returns.
 pub(crate) type Answer = Response<Body>;
@@ -39,6 +46,44 @@ pub(crate) fn blob(blob: &Blob, request: &HeaderMap) -> Answer {
         }
         Decision::Unsatisfiable => return unsatisfiable(blob.bytes.len() as u64),
     }
+    response
+}
+
+/// A file, read while it is sent, or the part of it, or the news that the client's copy is current.
+pub(crate) fn file(opened: Opened, media_type: &'static str, request: &HeaderMap) -> Answer {
+    let Opened { mut file, stamp, hash } = opened;
+    let etag = header(&format!("\"{}\"", hex(&hash)));
+    let validators = Validators { etag: &etag, last_modified: stamp.time() };
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(LAST_MODIFIED, header(&httpdate::fmt_http_date(stamp.time())));
+    headers.insert(CACHE_CONTROL, Lifetime::Forever.header());
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(HeaderName::from_static("repr-digest"), header(&digest(&hash)));
+    let decision = validators.decide(request, stamp.len);
+    let (status, start, end) = match decision {
+        Decision::Current => (StatusCode::NOT_MODIFIED, 0, 0),
+        Decision::Whole => (StatusCode::OK, 0, stamp.len),
+        Decision::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
+        Decision::Unsatisfiable => return unsatisfiable(stamp.len),
+    };
+    headers.insert(ETAG, etag);
+    *response.status_mut() = status;
+    if status == StatusCode::NOT_MODIFIED {
+        return response;
+    }
+    if io::Seek::seek(&mut file, io::SeekFrom::Start(start)).is_err() {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the file cannot be read now");
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - start));
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.insert(CONTENT_RANGE, content_range(start, end, stamp.len));
+    }
+    // A file that shrinks meanwhile ends the connection early, which the client notices by the length.
+    let part = tokio::fs::File::from_std(file).take(end - start);
+    *response.body_mut() = Body::from_stream(ReaderStream::with_capacity(part, CHUNK));
     response
 }
 
@@ -196,7 +241,7 @@ pub(crate) fn document(status: StatusCode, value: &Value) -> Answer {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
-    headers.insert(axum::http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = Body::from(text);
     response
 }

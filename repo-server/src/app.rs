@@ -10,15 +10,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use profile::names::BuildId;
 use tokio::sync::Semaphore;
 
 use crate::answer::{self, Answer};
 use crate::blobs::{Blobs, Disk};
+use crate::builds::Builds;
 use crate::config::Config;
-use crate::endpoints::{inventory, lookup, ops, profiles};
+use crate::endpoints::{build, inventory, lookup, ops, profiles, symbols};
+use crate::files::Files;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::upstream::Upstream;
 
 /// Longest wait of a request for its turn at the disk.
 const WAIT_FOR_TURN: Duration = Duration::from_secs(1);
@@ -32,7 +36,11 @@ pub struct Service {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
+    pub(crate) builds: Builds,
+    /// Where missing symbols come from; absent where none are fetched or kept.
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) files: Files,
     /// The directory beside the names, for what is no profile; absent where the root itself holds the names.
     pub(crate) beside: Option<PathBuf>,
     turns: Semaphore,
@@ -49,10 +57,17 @@ impl Service {
 
     fn over(blobs: Box<dyn Blobs>, beside: Option<PathBuf>, config: Config) -> io::Result<Arc<Self>> {
         let store = Store::open(blobs, &config.limits)?;
+        let log = Arc::new(Log::start());
+        let symbols = config.build.symbols.clone();
+        let symbols = symbols.or_else(|| beside.as_ref().map(|beside| beside.join("symbols")));
+        let upstream = Upstream::new(&config.build, symbols, Arc::clone(&log));
         Ok(Arc::new(Self {
             store,
             metrics: Metrics::new(),
-            log: Log::start(),
+            builds: Builds::new(&config.build),
+            upstream,
+            files: Files::new(),
+            log,
             beside,
             turns: Semaphore::new(config.limits.requests),
             draining: AtomicBool::new(false),
@@ -74,6 +89,11 @@ impl Service {
         done.map_err(|_| answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
     }
 
+    /// The file with debug information of a kernel: uploads put it there. `None` where the server keeps no such files.
+    pub(crate) fn debuginfo(&self, id: &BuildId) -> Option<PathBuf> {
+        Some(self.beside.as_ref()?.join("buildid").join(id.as_str()).join("debuginfo"))
+    }
+
     /// Whether the server is about to stop.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -93,6 +113,9 @@ impl Service {
 /// | `/v1.0/inventory.gz`, `/v1.0/inventory` | what the repository holds; `?prefix=` a part, `?since=` what changed |
 /// | `/list` | names in pages, for people and scripts |
 /// | `/lookup` | names by what is known of a binary or a kernel |
+/// | `/builds/<name>` | what became of a build |
+/// | `/<pdb>/<GUIDAGE>/<pdb>` | symbols for debuggers of Windows |
+/// | `/buildid/<id>/debuginfo` | debug information for those of Linux |
 /// | `/.well-known/rekal-repository` | what this server can do |
 /// | `/healthz`, `/readyz`, `/metrics` | for operators |
 ///
@@ -107,6 +130,9 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
         .route("//v1.0/{*name}", get(profiles::document))
         .route("/list", get(inventory::list))
         .route("/lookup", get(lookup::lookup))
+        .route("/builds/{*name}", get(build::status))
+        .route("/{pdb}/{id}/{file}", get(symbols::pdb))
+        .route("/buildid/{id}/debuginfo", get(symbols::debuginfo))
         .route("/.well-known/rekal-repository", get(ops::capabilities))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))

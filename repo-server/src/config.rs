@@ -89,7 +89,8 @@ pub struct Build {
     /// A text file with one `<module>/GUID/<GUIDAGE>` per line, `#` starts a comment: names the inventory lists before
     /// they are built, because original clients ask only for names it lists.
     pub announce: Option<PathBuf>,
-    /// Where fetched PDBs are kept in the layout of symbol stores; by default `symbols/` beside `v1.0/`.
+    /// Where fetched PDBs are kept in the layout of symbol stores; by default `symbols/` beside `v1.0/`. Without servers
+    /// it is served as it is.
     pub symbols: Option<PathBuf>,
     /// Allow upstream servers at loopback, private and otherwise reserved addresses.
     pub private_addresses: bool,
@@ -105,6 +106,14 @@ pub struct Build {
     pub convert_mib: u64,
     /// Largest PDB fetched, in MiB.
     pub pdb_mib: u64,
+    /// The program that converts; by default this one. It must serve as a conversion worker.
+    pub worker: Option<PathBuf>,
+    /// How long in seconds it is believed that no symbol server has something.
+    pub not_found_seconds: u64,
+    /// How long in seconds it is believed that what a symbol server has is useless.
+    pub malformed_seconds: u64,
+    /// How long in seconds a symbol server that does not answer is left alone.
+    pub down_seconds: u64,
     /// Most builds one address may cause in a minute; more are answered 429.
     pub per_address_per_minute: u32,
 }
@@ -145,6 +154,10 @@ impl Default for Build {
             convert_seconds: 120,
             convert_mib: 2048,
             pdb_mib: 512,
+            worker: None,
+            not_found_seconds: 3600,
+            malformed_seconds: 24 * 3600,
+            down_seconds: 60,
             per_address_per_minute: 60,
         }
     }

@@ -21,10 +21,19 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
+/// What a build is counted under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    /// `built`, or the kind of the miss.
+    outcome: &'static str,
+}
+
 /// What is counted.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    builds: Family<BuildLabels, Counter>,
+    building: Gauge,
     seconds: Histogram,
     /// Open connections.
     pub(crate) connections: Gauge,
@@ -39,6 +48,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("rekal");
         let requests = Family::default();
         registry.register("requests", "Requests answered", requests.clone());
+        let builds = Family::default();
+        registry.register("builds", "Builds that ended", builds.clone());
+        let building = Gauge::default();
+        registry.register("building", "Builds that wait or run", building.clone());
         let seconds = Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0]);
         registry.register("request_seconds", "Time until the head of an answer was ready", seconds.clone());
         let connections = Gauge::default();
@@ -49,7 +62,17 @@ impl Metrics {
         registry.register("profiles", "Names in the inventory", profiles.clone());
         let lost_log_lines = Gauge::default();
         registry.register("lost_log_lines", "Log lines not written in time", lost_log_lines.clone());
-        Self { registry, requests, seconds, connections, refused_connections, profiles, lost_log_lines }
+        Self {
+            registry,
+            requests,
+            builds,
+            building,
+            seconds,
+            connections,
+            refused_connections,
+            profiles,
+            lost_log_lines,
+        }
     }
 
     /// Counts an answered request.
@@ -58,9 +81,15 @@ impl Metrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
+    /// Counts a build that ended.
+    pub(crate) fn builds(&self, outcome: &'static str) {
+        self.builds.get_or_create(&BuildLabels { outcome }).inc();
+    }
+
     /// The text Prometheus reads.
     pub(crate) fn text(&self, service: &Service) -> String {
         self.profiles.set(i64::try_from(service.store.catalogue.len()).unwrap_or(i64::MAX));
+        self.building.set(i64::try_from(service.builds.len()).unwrap_or(i64::MAX));
         self.lost_log_lines.set(i64::try_from(service.log.lost()).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use profile::Document;
 use profile::names::ProfileName;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -212,18 +211,17 @@ impl Store {
 
     /// Stores a document, compressed, in one step, and lists it; when it returns, the document outlives a crash.
     ///
-    /// Publishing the same document again does nothing. Another document of that name is replaced only where `replace`
+    /// `text` is the canonical JSON. Publishing the same document again does nothing. Another document of that name is replaced only where `replace`
     /// says so.
     pub(crate) fn publish(
         &self,
         name: &ProfileName,
-        document: &Document,
+        text: String,
         replace: bool,
     ) -> Result<Published, PublishError> {
         if is_hidden(name) || name.as_str() == INVENTORY {
             return Err(PublishError::Reserved(name.clone()));
         }
-        let text = document.to_canonical_json();
         let io_error = |error| PublishError::Io { name: name.clone(), error };
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match self.get(name, Form::Plain) {

@@ -12,6 +12,7 @@ use repository::InventoryEntry;
 use serde_json::{Map, Value};
 
 use crate::blobs::Stamp;
+use crate::names::pdbs_of;
 
 /// Most entries of a shard.
 pub(super) const MAX_ENTRIES: usize = 512;
@@ -162,6 +163,11 @@ fn keys_of(entry: &Entry, mut wanted: impl FnMut(Key<'_>) -> bool) -> bool {
         if wanted(Key::Guid(guid)) || guid.get(..32).is_some_and(|guid| wanted(Key::Guid(guid))) {
             return true;
         }
+    }
+    if let Some(module) = folder.strip_suffix("/GUID")
+        && pdbs_of(&module.to_ascii_lowercase()).iter().any(|pdb| wanted(Key::Pdb(pdb)))
+    {
+        return true;
     }
     let pdb = text("PDBFile").map(str::to_ascii_lowercase);
     let id = folder.ends_with("/BuildID").then(|| last.to_ascii_lowercase());

@@ -1,9 +1,11 @@
 //! What each route answers; one file per concern.
 
+pub(crate) mod build;
 pub(crate) mod inventory;
 pub(crate) mod lookup;
 pub(crate) mod ops;
 pub(crate) mod profiles;
+pub(crate) mod symbols;
 
 use std::borrow::Cow;
 
