@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use profile::names::BuildId;
+use profile::names::{BuildId, ProfileName};
 use tokio::sync::Semaphore;
 
 use crate::answer::{self, Answer};
@@ -21,7 +21,8 @@ use crate::endpoints::{build, inventory, lookup, ops, profiles, symbols};
 use crate::files::Files;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{PublishError, Published, Store};
+use crate::upkeep;
 use crate::upstream::Upstream;
 
 /// Longest wait of a request for its turn at the disk.
@@ -61,7 +62,7 @@ impl Service {
         let symbols = config.build.symbols.clone();
         let symbols = symbols.or_else(|| beside.as_ref().map(|beside| beside.join("symbols")));
         let upstream = Upstream::new(&config.build, symbols, Arc::clone(&log));
-        Ok(Arc::new(Self {
+        let service = Arc::new(Self {
             store,
             metrics: Metrics::new(),
             builds: Builds::new(&config.build),
@@ -72,7 +73,9 @@ impl Service {
             turns: Semaphore::new(config.limits.requests),
             draining: AtomicBool::new(false),
             config,
-        }))
+        });
+        upkeep::announce(&service, None);
+        Ok(service)
     }
 
     /// Runs blocking work on a thread of its own, of which there are so many only; the error is the answer to send.
@@ -87,6 +90,19 @@ impl Service {
         let service = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&service)).await;
         done.map_err(|_| answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+    }
+
+    /// Stores a document, compressed, in one step, and lists it; when it returns, the document outlives a crash. `text`
+    /// is the canonical JSON. Another document of that name is replaced only where `replace` says so. Blocks.
+    pub(crate) fn publish(
+        &self,
+        name: &ProfileName,
+        text: String,
+        replace: bool,
+    ) -> Result<Published, PublishError> {
+        let published = self.store.publish(name, text, replace)?;
+        self.builds.stored(name);
+        Ok(published)
     }
 
     /// The file with debug information of a kernel: uploads put it there. `None` where the server keeps no such files.

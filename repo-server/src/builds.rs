@@ -193,7 +193,8 @@ async fn attempt(service: &Arc<Service>, symbol: &Symbol) -> Outcome {
             Err(miss) if miss.kind == Kind::NotFound => tried.extend(miss.tried),
             Err(mut miss) => {
                 tried.append(&mut miss.tried);
-                return Err(Miss { tried, ..miss });
+                miss.tried = tried;
+                return Err(miss);
             }
         }
     }
@@ -222,7 +223,7 @@ fn convert(service: &Service, symbol: &Symbol, file: &str, fetched: &Fetched) ->
     })?;
     let document = check(service, symbol, converted.json).map_err(|reason| miss(Kind::Malformed, reason))?;
     // Whoever published another profile under this name meanwhile has said what it is.
-    match service.store.publish(symbol.profile(), document.to_canonical_json(), false) {
+    match service.publish(symbol.profile(), document.to_canonical_json(), false) {
         Ok(_) | Err(crate::store::PublishError::Taken(_)) => Ok(()),
         Err(error) => Err(miss(Kind::Down, error.to_string())),
     }

@@ -49,7 +49,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     let tls = config.tls.as_ref().map(repo_server::acceptor).transpose()?;
     let service = Service::open(Path::new(&root), config).with_context(|| format!("cannot open {root}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -61,5 +61,8 @@ fn run(options: Options) -> anyhow::Result<()> {
         };
         repo_server::serve(listener, service, tls, shutdown).await;
         Ok(())
-    })
+    });
+    // Downloads and conversions under way are not waited for: their files are whole or absent.
+    runtime.shutdown_background();
+    served
 }

@@ -17,9 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +28,9 @@ use crate::app::{Peer, Service, routes};
 use crate::blob::header;
 use crate::log::{self, RequestLine, shortened};
 use crate::upkeep;
+
+/// Most clients that are told at a time that they are turned away; others are just closed.
+const REFUSALS: usize = 64;
 
 /// Largest request head in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -42,6 +45,7 @@ pub async fn serve(
     let app = TowerToHyperService::new(routes(Arc::clone(&service)));
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&service)));
     let door = Arc::new(Door::default());
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -67,9 +71,13 @@ pub async fn serve(
                 }
                 Err(refusal) => {
                     service.metrics.refused_connections.inc();
-                    if tls.is_none() {
-                        // It is small enough for the empty send buffer; whoever does not read it is gone anyway.
-                        let _ = stream.try_write(refusal.as_bytes());
+                    if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned()
+                        && tls.is_none()
+                    {
+                        connections.spawn(async move {
+                            refuse(stream, refusal).await;
+                            drop(turn);
+                        });
                     }
                 }
             },
@@ -89,6 +97,24 @@ pub async fn serve(
     let last = tokio::task::spawn_blocking(move || upkeep::save(&service));
     // A panic in there was reported already.
     let _ = last.await;
+}
+
+/// Tells a client that it is turned away. What it sends is read for a moment: closing a connection with unread data
+/// resets it, and the answer is lost.
+async fn refuse(mut stream: TcpStream, refusal: &'static str) {
+    let tell = async {
+        stream.write_all(refusal.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        for _ in 0..16 {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // However it ends, the client is gone.
+    let _ = tokio::time::timeout(Duration::from_secs(1), tell).await;
 }
 
 /// Counts who is inside.

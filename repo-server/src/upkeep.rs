@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +17,7 @@ const REST: u32 = 20;
 
 /// Runs until it is aborted.
 pub(crate) async fn run(service: Arc<Service>) {
-    let mut pause = Duration::ZERO;
+    let mut pause = Duration::from_secs(service.config.limits.rescan_seconds.max(1));
     let mut announced = None;
     loop {
         tokio::time::sleep(pause).await;
@@ -32,11 +31,8 @@ pub(crate) async fn run(service: Arc<Service>) {
 }
 
 /// One round; takes and returns when the file of announced names was last changed.
-pub(crate) fn once(service: &Service, announced: Option<SystemTime>) -> Option<SystemTime> {
-    let announced = match &service.config.build.announce {
-        Some(path) => announce(service, path, announced),
-        None => None,
-    };
+fn once(service: &Service, announced: Option<SystemTime>) -> Option<SystemTime> {
+    let announced = announce(service, announced);
     if let Err(error) = service.store.sweep() {
         service.log.event("sweep failed", json!({ "error": error.to_string() }));
     }
@@ -53,7 +49,9 @@ pub(crate) fn save(service: &Service) {
     }
 }
 
-fn announce(service: &Service, path: &Path, last: Option<SystemTime>) -> Option<SystemTime> {
+/// Announces the names of the configured file where it changed after `last`; returns when it did.
+pub(crate) fn announce(service: &Service, last: Option<SystemTime>) -> Option<SystemTime> {
+    let path = service.config.build.announce.as_ref()?;
     let read = || -> std::io::Result<Option<(SystemTime, String)>> {
         let changed = fs::metadata(path)?.modified()?;
         if Some(changed) == last { Ok(None) } else { Ok(Some((changed, fs::read_to_string(path)?))) }

@@ -2,18 +2,32 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
+mod builds;
+mod original;
 mod server;
+mod upstream;
+mod wire;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use profile::names::{BuildId, ProfileName};
 use profile::{Document, Profile};
 use repository::{Config, Inventory, Limits, LinuxEvidence, SearchPath};
 
 use server::Server;
+
+/// A folder of the test data: below `REKAL_TEST_DATA`, or beside the checkout. It may be absent.
+fn data(folder: &str) -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join("data");
+    std::env::var_os("REKAL_TEST_DATA").map_or_else(beside, PathBuf::from).join(folder)
+}
+
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+}
 
 fn kernel(symbol: &str) -> Document {
     let mut document = Document::default();
@@ -95,6 +109,32 @@ fn nothing_but_documents_below_the_root_is_served() {
     let server = Server::start(root.path());
     for target in [
         "/v1.0/../outside",
+        "/v1.0/%252e%252e/outside",
+        "/v1.0/.%2e/outside",
+        "/v1.0/%2e./outside",
+        "/v1.0/..%252foutside",
+        "/v1.0/..%c0%afoutside",
+        "/v1.0/..%ef%bc%8foutside",
+        "/v1.0/....//outside",
+        "/v1.0/..;/outside",
+        "/v1.0/Linux/../../outside",
+        "/v1.0/Linux/%2e%2e/%2e%2e/outside",
+        "//v1.0/../outside",
+        "//v1.0/%2e%2e%2foutside",
+        "/%2e%2e/outside",
+        "/v1.0/file:///etc/passwd",
+        "/v1.0/C:%5cwindows",
+        "/v1.0/%00",
+        "/v1.0/%ff%fe",
+        "/v1.0/%",
+        "/v1.0/%zz",
+        "/v1.0/Linux%2ffixture%00.gz",
+        "/buildid/../../etc/passwd/debuginfo",
+        "/buildid/%2e%2e%2f%2e%2e/debuginfo",
+        "/buildid/3b43fad5034874490492495d552c0af6a5fab235/debuginfo",
+        "/ntkrnlmp.pdb/..%2f..%2fetc/ntkrnlmp.pdb",
+        "/..%2f..%2fetc%2fpasswd/F8E2A8B5C9B74BF4A6E4A48F180099942/passwd",
+        "/builds/..%2f..%2foutside",
         "/v1.0/%2e%2e/outside",
         "/v1.0/..%2foutside",
         "/v1.0/Linux/..%2f..%2foutside",

@@ -33,11 +33,12 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 repo_server::serve(listener, service, None, async { drop(stopped.await) }).await;
             });
+            runtime.shutdown_background();
         });
         Self { address, stop: Some(stop), thread: Some(thread) }
     }
@@ -53,18 +54,41 @@ impl Server {
 
     /// One request with the headers original clients send, and more.
     pub(crate) fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("a connection");
-        let request = format!(
+        self.exchange(&format!(
             "{method} {target} HTTP/1.1\r\nAccept-Encoding: identity\r\nHost: {}\r\nConnection: close\r\n\
              User-Agent: Python-urllib/3.6\r\n{more}\r\n",
             self.address
-        );
+        ))
+    }
+
+    /// One request with these headers only.
+    pub(crate) fn fetch(&self, method: &str, target: &str, more: &str) -> Answer {
+        self.exchange(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{more}\r\n",
+            self.address
+        ))
+    }
+
+    fn exchange(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
         stream.write_all(request.as_bytes()).expect("a request");
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
         let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
         Answer { status: head[9..12].parse().expect("a status"), head, body: bytes[end..].to_vec() }
+    }
+
+    pub(crate) fn json(&self, target: &str) -> serde_json::Value {
+        let answer = self.get(target);
+        assert_eq!(answer.status, 200, "{target}: {}", String::from_utf8_lossy(&answer.body));
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// A value of `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let text = String::from_utf8(self.get("/metrics").body).expect("text");
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     pub(crate) fn get(&self, target: &str) -> Answer {
