@@ -1,10 +1,11 @@
 //! Writes an image of a machine, for a look at it with other tools:
-//! `make_image trial|win7|win10|win11 raw|crash|bitmap|kernel|elf|vmware|vmsn|hiber OUT`.
+//! `make_image trial|xp|win7|win10|win11 raw|crash|bitmap|kernel|elf|vmware|vmsn|hiber OUT`.
 
 use std::io;
 use std::path::Path;
 
-use testkit::{CrashDump, Machine, Process, Snapshot, System, profiles, win7_trial};
+use testkit::scenario::Scenario;
+use testkit::{CrashDump, Snapshot, System, profiles, win7_trial};
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -13,9 +14,10 @@ fn main() -> io::Result<()> {
     };
     let snapshot = match system.as_str() {
         "trial" => win7_trial::snapshot(),
-        "win7" => profiles::windows_7().map(small),
-        "win10" => profiles::windows_10().map(small),
-        "win11" => profiles::windows_11().map(small),
+        "xp" => Some(office(profiles::windows_xp_pae())),
+        "win7" => profiles::windows_7().map(office),
+        "win10" => profiles::windows_10().map(office),
+        "win11" => profiles::windows_11().map(office),
         _ => None,
     };
     let Some(snapshot) = snapshot else {
@@ -35,10 +37,6 @@ fn main() -> io::Result<()> {
     }
 }
 
-fn small(system: System) -> Snapshot {
-    let mut machine = Machine::new(system);
-    let created = testkit::filetime(1_329_909_000);
-    machine.process(&Process { created, ..Process::new(4, 0, "System") });
-    machine.process(&Process { created, session: Some(1), ..Process::new(1234, 4, "calc.exe") });
-    machine.finish()
+fn office(system: System) -> Snapshot {
+    Scenario::office(&system).build(system).snapshot
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use crate::machine::{Machine, SpaceId};
 use crate::physical::PAGE;
 use crate::pool::Kind;
-use crate::processes::{Placed, Process};
 
 /// One open handle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,24 +21,41 @@ pub struct Handle {
 }
 
 impl Machine {
+    /// Makes the handle tables of all processes.
+    pub(crate) fn finish_handles(&mut self) {
+        let handles = std::mem::take(&mut self.handles);
+        for index in 0..self.processes.len() {
+            let (eprocess, pid) = (self.processes[index].eprocess, self.processes[index].pid);
+            if let Some((handles, more)) = handles.get(&eprocess) {
+                self.processes[index].handle_table = self.handle_table(handles, *more, pid, eprocess);
+            }
+        }
+    }
+
     /// Makes the handle table of a process. Returns the address of its `_HANDLE_TABLE`.
-    pub(crate) fn handle_table(&mut self, process: &Process, placed: &Placed) -> u64 {
+    fn handle_table(&mut self, handles: &[Handle], more: u64, pid: u64, eprocess: u64) -> u64 {
         let mut entries: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let mut next = 4;
-        for handle in &process.handles {
-            let value = if handle.value == 0 { next } else { handle.value };
-            next = next.max(value + 4);
-            entries.insert(value / 4, (handle.object, handle.access));
+        for handle in handles.iter().filter(|handle| handle.value != 0) {
+            entries.insert(handle.value / 4, (handle.object, handle.access));
+        }
+        let mut free = |entries: &BTreeMap<u64, (u64, u64)>| {
+            while entries.contains_key(&(next / 4)) {
+                next += 4;
+            }
+            next / 4
+        };
+        for handle in handles.iter().filter(|handle| handle.value == 0) {
+            entries.insert(free(&entries), (handle.object, handle.access));
         }
         let event = self.shared_event();
-        for _ in 0..process.more_handles {
+        for _ in 0..more {
             // EVENT_ALL_ACCESS
-            entries.insert(next / 4, (event, 0x1F_0003));
-            next += 4;
+            entries.insert(free(&entries), (event, 0x1F_0003));
         }
-        let table = self.make_table(&entries, process.pid, true);
-        self.at("_HANDLE_TABLE", table).set("QuotaProcess", placed.eprocess);
-        self.at("_EPROCESS", placed.eprocess).set("ObjectTable", table);
+        let table = self.make_table(&entries, pid, true);
+        self.at("_HANDLE_TABLE", table).set("QuotaProcess", eprocess);
+        self.at("_EPROCESS", eprocess).set("ObjectTable", table);
         let head = self.symbol("HandleTableListHead");
         let links = self.at("_HANDLE_TABLE", table).member("HandleTableList");
         self.append(head, links);
@@ -88,6 +104,11 @@ impl Machine {
         let pages = entries.keys().next_back().map_or(0, |last| last / per_page) + 1;
         let mut leaves = Vec::new();
         for page in 0..pages {
+            // Pages between far handles need not exist.
+            if page > 0 && entries.range(page * per_page..(page + 1) * per_page).next().is_none() {
+                leaves.push(0);
+                continue;
+            }
             let at = self.allocate(Kind::Paged, *b"Obtb", PAGE);
             leaves.push(at);
             for (&index, &(body, access)) in entries.range(page * per_page..(page + 1) * per_page) {

@@ -41,6 +41,7 @@ impl Machine {
             now: crate::processes::filetime(1_329_910_290),
             next_id: 0x2000,
             next_stack: stacks,
+            handles: BTreeMap::new(),
             cids: BTreeMap::new(),
             sessions: BTreeMap::new(),
             kernel_size: 0,
@@ -56,11 +57,13 @@ impl Machine {
         machine.make_low_stub();
         machine.make_types();
         machine.make_processor();
+        machine.make_hook_lists();
         machine
     }
 
     /// Writes what can only be known at the end: list links, pool headers, page tables and the page frame database.
     pub fn finish(mut self) -> Snapshot {
+        self.finish_handles();
         self.finish_cid_table();
         self.finish_processor();
         self.make_pool_tracker();
@@ -68,6 +71,7 @@ impl Machine {
             let places: Vec<u64> = std::iter::once(head).chain(entries).collect();
             self.link(SpaceId::SYSTEM, &places);
         }
+        let memory = self.allocate(crate::pool::Kind::NonPaged, *b"MmPb", 0x40);
         self.make_pfn_database();
         self.finish_pools();
         self.tables.finish(&mut self.physical);
@@ -75,7 +79,52 @@ impl Machine {
         // A PC: the first page, the hole below 1 MiB, and whole 16 MiB.
         let end = (self.physical.end() * PAGE).next_multiple_of(16 << 20);
         let runs = vec![(0x1000, 0x9E000), (0x10_0000, end - 0x10_0000)];
+        self.tell_memory(memory, &runs);
         Snapshot { machine: self, runs }
+    }
+}
+
+impl Machine {
+    /// Writes the variables that tell how much memory there is and where the ranges of virtual memory are.
+    fn tell_memory(&mut self, block: u64, runs: &[(u64, u64)]) {
+        let pages: u64 = runs.iter().map(|&(_, len)| len / PAGE).sum();
+        let last = runs.last().map_or(0, |&(start, len)| (start + len) / PAGE - 1);
+        let pointer = self.pointer_size();
+        self.at("_PHYSICAL_MEMORY_DESCRIPTOR", block)
+            .set("NumberOfRuns", runs.len() as u64)
+            .set("NumberOfPages", pages);
+        let first = self.at("_PHYSICAL_MEMORY_DESCRIPTOR", block).member("Run");
+        for (index, &(start, len)) in (0u64..).zip(runs) {
+            self.write_pointer(SpaceId::SYSTEM, first + index * 2 * pointer, start / PAGE);
+            self.write_pointer(SpaceId::SYSTEM, first + index * 2 * pointer + pointer, len / PAGE);
+        }
+        let (nonpaged, paged) = (self.system.nonpaged_pool, self.system.paged_pool);
+        let (nonpaged_end, paged_end) =
+            (self.pools.end(crate::pool::Kind::NonPaged), self.pools.end(crate::pool::Kind::Paged));
+        let (range, highest) = match self.system.version {
+            _ if !self.system.is_64() => (0x8000_0000, 0x7FFE_FFFF),
+            (10, ..) => (0xFFFF_8000_0000_0000, 0x7FFF_FFFE_FFFF),
+            _ => (0xFFFF_0800_0000_0000, 0x7FF_FFFE_FFFF),
+        };
+        for (name, value) in [
+            ("MmPhysicalMemoryBlock", block),
+            ("MmNumberOfPhysicalPages", pages),
+            ("MmHighestPhysicalPage", last),
+            ("MmLowestPhysicalPage", 1),
+            ("MmSystemRangeStart", range),
+            ("MmHighestUserAddress", highest),
+            ("MmUserProbeAddress", highest - 0xFFFF),
+            ("MmNonPagedPoolStart", nonpaged),
+            ("MiNonPagedPoolStartAligned", nonpaged),
+            ("MmNonPagedPoolEnd", nonpaged_end),
+            ("MiNonPagedPoolEnd", nonpaged_end),
+            ("MmPagedPoolStart", paged),
+            ("MmPagedPoolEnd", paged_end),
+        ] {
+            self.set_variable(name, value);
+        }
+        let shared = self.system.shared_data();
+        self.at("_KUSER_SHARED_DATA", shared).set("NumberOfPhysicalPages", pages);
     }
 }
 

@@ -74,6 +74,11 @@ const DEBUGGER_OFFSETS: &[(u64, &str, &str)] = &[
     (0x2E6, "_KPCR", "Prcb|PrcbData"),
 ];
 
+/// Value of `KiWaitNever`.
+pub(crate) const KI_WAIT_NEVER: u64 = 0x5A17_C3D2_08B4_9E6B;
+/// Value of `KiWaitAlways`.
+pub(crate) const KI_WAIT_ALWAYS: u64 = 0x00C8_37B9_D15E_62A4;
+
 /// `PAGE_*` constants (winnt.h) by protection index: plain, not cached, guarded, write-combined.
 const PROTECTIONS: [u32; 32] = {
     let plain = [0x01, 0x02, 0x10, 0x20, 0x04, 0x08, 0x40, 0x80];
@@ -235,15 +240,11 @@ impl Machine {
     pub fn encode_debugger_data(&mut self) {
         let at = self.symbol("KdDebuggerDataBlock");
         let flag = self.symbol("KdpDataBlockEncoded");
-        let (never, always) = (self.symbol("KiWaitNever"), self.symbol("KiWaitAlways"));
-        let (never_value, always_value) = (0x5A17_C3D2_08B4_9E6Bu64, 0x00C8_37B9_D15E_62A4u64);
-        self.write(SpaceId::SYSTEM, never, &never_value.to_le_bytes());
-        self.write(SpaceId::SYSTEM, always, &always_value.to_le_bytes());
         self.write(SpaceId::SYSTEM, flag, &[1]);
         for offset in (0..0x380).step_by(8) {
             let bytes = self.read(SpaceId::SYSTEM, at + offset, 8);
             let plain = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-            let hidden = encode(plain, never_value, always_value, flag);
+            let hidden = encode(plain, KI_WAIT_NEVER, KI_WAIT_ALWAYS, flag);
             self.write(SpaceId::SYSTEM, at + offset, &hidden.to_le_bytes());
         }
     }
@@ -379,7 +380,7 @@ impl Machine {
 }
 
 /// The inverse of decoding: byte swap, two exclusive ors and a rotation.
-fn encode(plain: u64, never: u64, always: u64, flag: u64) -> u64 {
+pub(crate) fn encode(plain: u64, never: u64, always: u64, flag: u64) -> u64 {
     let rotation = u32::try_from(never & 0x3F).expect("six bits");
     ((plain ^ always).swap_bytes() ^ flag).rotate_right(rotation) ^ never
 }

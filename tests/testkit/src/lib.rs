@@ -15,12 +15,16 @@
     reason = "a maker of test images fails loudly where a description makes no sense"
 )]
 
+mod damage;
+mod drivers;
 mod handles;
+mod hooks;
 mod image;
 mod kernel;
 mod layouts;
 mod machine;
 mod modules;
+mod network;
 mod objects;
 mod paging;
 pub mod pe;
@@ -28,6 +32,7 @@ mod physical;
 mod pool;
 mod processes;
 pub mod profiles;
+pub mod scenario;
 mod system;
 mod token;
 mod tree;
@@ -36,11 +41,15 @@ mod vads;
 pub mod win7_trial;
 mod writers;
 
+pub use damage::Damage;
+pub use drivers::{Device, Driver, MAJOR_FUNCTIONS, PlacedDriver};
 pub use handles::Handle;
+pub use hooks::{Callback, Unloaded};
 pub use image::Snapshot;
 pub use layouts::{Layouts, Place};
 pub use machine::{Machine, Record, SpaceId};
 pub use modules::Module;
+pub use network::{Endpoint, Protocol};
 pub use objects::{ObjectOptions, info};
 pub use paging::Paging;
 pub use physical::{PAGE, Physical};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::handles::Handle;
 use crate::layouts::mask;
 use crate::objects::Types;
 use crate::paging::Tables;
@@ -51,6 +52,8 @@ pub struct Machine {
     pub(crate) kernel_size: u64,
     /// Address of the `_KPRCB`.
     pub(crate) prcb: u64,
+    /// Handles by the address of their process: given ones, and the number of more.
+    pub(crate) handles: BTreeMap<u64, (Vec<Handle>, u64)>,
     /// Entries of `PspCidTable`: index to body.
     pub(crate) cids: BTreeMap<u64, (u64, u64)>,
     /// Number to `_MM_SESSION_SPACE`.

@@ -139,9 +139,21 @@ impl Machine {
         self.tables.spaces[space.0].root
     }
 
+    /// A process that was made.
+    pub fn placed(&self, pid: u64) -> Option<&Placed> {
+        self.processes.iter().find(|process| process.pid == pid)
+    }
+
+    /// Opens a handle in a process, the first of this id.
+    pub fn open(&mut self, pid: u64, handle: Handle) {
+        let eprocess = self.placed(pid).unwrap_or_else(|| panic!("no process {pid}")).eprocess;
+        self.handles.get_mut(&eprocess).expect("a process with handles").0.push(handle);
+    }
+
     /// Makes a process. The first must be System, pid 4, which has the system's address space.
     pub fn process(&mut self, process: &Process) -> Placed {
-        let space = if self.processes.is_empty() {
+        // The idle process shares the system's address space.
+        let space = if self.processes.is_empty() || process.pid == 0 {
             SpaceId::SYSTEM
         } else {
             SpaceId(self.tables.add_space(&mut self.physical, None))
@@ -169,7 +181,7 @@ impl Machine {
         }
         placed.threads = process.threads.iter().map(|thread| self.thread(process, &placed, thread)).collect();
         if !process.torn_down {
-            placed.handle_table = self.handle_table(process, &placed);
+            self.handles.insert(placed.eprocess, (process.handles.clone(), process.more_handles));
             self.user_blocks(process, &placed);
         }
         placed.vads = self.make_vads(process, &placed);

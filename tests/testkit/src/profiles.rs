@@ -46,6 +46,19 @@ pub fn windows_11() -> Option<System> {
     Some(System::windows_11(isf("0CE4A95C0CD782A7596B034D8648E585-1")?, WINDOWS_11))
 }
 
+/// Windows XP SP3 with PAE, from the profile of this crate.
+///
+/// No real profile of XP is among the test data. The struct layouts are those of Microsoft's public symbols of 5.1.2600.5512; the
+/// places of symbols, and with them the GUID, are invented.
+pub fn windows_xp_pae() -> System {
+    let profile = Profile::parse(XP, &Limits::default()).expect("a profile of this crate");
+    let name = profile.metadata_str("GUID_AGE").expect("a name").to_owned();
+    System::windows_xp_pae(profile, &name)
+}
+
+/// The document behind [`windows_xp_pae`], for repositories.
+pub const XP: &[u8] = include_bytes!("../profiles/xp_sp3_pae.json");
+
 /// A symbol table as a profile.
 fn isf(name: &str) -> Option<Profile> {
     let path = data()?.join(format!("isf/ntkrnlmp.pdb/{name}.json.xz"));
