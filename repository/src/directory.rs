@@ -304,6 +304,18 @@ impl Directory {
         Ok(InventoryEntry::describe(&profile, stored.last_modified, &sha256))
     }
 
+    /// Names of the files below a folder that may be documents, sorted.
+    pub(crate) fn names_below(&self, folder: &str) -> Result<Vec<ProfileName>, StoreError> {
+        self.tree().map_err(|reason| StoreError::Directory(reason.to_owned()))?;
+        let is_below =
+            |name: &ProfileName| name.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        Ok(self.names().into_iter().filter(is_below).collect())
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Names of all files that may be documents, sorted; at most [`Limits::max_tree`] files are looked at.
     pub(crate) fn names(&self) -> Vec<ProfileName> {
         let Ok(tree) = self.tree() else { return Vec::new() };

@@ -28,6 +28,7 @@ mod directory;
 mod exchange;
 mod find;
 mod gc;
+pub mod index;
 mod inventory;
 mod mirror;
 mod remote;
