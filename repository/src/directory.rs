@@ -304,12 +304,19 @@ impl Directory {
         Ok(InventoryEntry::describe(&profile, stored.last_modified, &sha256))
     }
 
-    /// Names of the files below a folder that may be documents, sorted.
+    /// Names of the files below a folder that may be documents, sorted; with an empty folder all of them.
     pub(crate) fn names_below(&self, folder: &str) -> Result<Vec<ProfileName>, StoreError> {
         self.tree().map_err(|reason| StoreError::Directory(reason.to_owned()))?;
-        let is_below =
-            |name: &ProfileName| name.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let is_below = |name: &ProfileName| {
+            folder.is_empty() || name.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+        };
         Ok(self.names().into_iter().filter(is_below).collect())
+    }
+
+    /// The bytes of a document of at most `max` bytes; larger ones are not read at all.
+    pub(crate) fn get_small(&self, name: &ProfileName, max: usize) -> Option<Vec<u8>> {
+        let (path, metadata) = self.locate(name).ok()?;
+        if metadata.len() > max as u64 { None } else { read_file(&path, max).ok() }
     }
 
     pub(crate) fn limits(&self) -> &Limits {

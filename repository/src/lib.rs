@@ -36,6 +36,7 @@ mod search_path;
 mod service;
 mod signature;
 mod source;
+mod symlinks;
 mod trace;
 mod trusted;
 mod verify;
@@ -49,6 +50,7 @@ pub use inventory::{Inventory, InventoryEntry, InventoryError};
 pub use mirror::{MirrorError, MirrorOptions, Mirrored, mirror};
 pub use search_path::{LoadError, LoadFailure, Loaded, OpenError, SearchPath};
 pub use signature::{PublicKey, SecretKey, SignatureError};
+pub use symlinks::Symlink;
 pub use trace::{Answer, Asked};
 pub use verify::{Problem, Verified, sign, verify};
 

@@ -213,6 +213,15 @@ impl SearchPath {
         self.store(name, &Document::symlink(target.as_str()))
     }
 
+    /// The directories among the repositories, in order.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.directories.iter().map(PathBuf::as_path)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     pub(crate) fn sources(&self) -> impl Iterator<Item = &dyn Source> {
         self.sources.iter().map(AsRef::as_ref)
     }

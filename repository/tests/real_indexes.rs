@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use profile::Profile;
 use profile::names::ProfileName;
-use repository::index::{DataIndex, IndexSpec, StructIndex, build_index};
+use repository::index::{DataIndex, IndexSpec, StructIndex, TraitIndex, build_index};
 use repository::{Directory, Limits};
 use serde_json::Value;
 
@@ -146,4 +146,52 @@ fn every_profile_of_the_real_index_matches_itself_best() {
         // Others may match as well where their points are the same ones, never better.
         assert!(matches[0].is_perfect() && matches[0].matched <= best.matched);
     }
+}
+
+/// Indexes small enough for thousands of runs, one of each kind.
+const SMALL: [&str; 3] = [
+    r#"{"$INDEX": {"nt/GUID/A1": [[3640624, ["4b65", "90"]], [-9, "cc"]], "nt/GUID/B2": [[5, ["90"]]]}, "$METADATA": {"BaseSymbol": null, "ProfileClass": "Index", "Type": "Profile"}}"#,
+    r#"{"$INDEX": {"nt/GUID/A1": {"arch": "I386", "offsets": {"_EPROCESS.ImageFileName": 364, "_EPROCESS.Pcb": 0, "_KPROCESS.DirectoryTableBase": 24}}}, "$METADATA": {"ProfileClass": "EProcessIndex", "Type": "Profile"}}"#,
+    r#"{"$INDEX": {"$HASHES": {"00ff": "Linux/a"}, "$PROFILES": {"Linux/a": {"LastModified": 7.5}}, "$TRAITS": {"Linux/a": [[["symbol", -12]], [["x", 1], ["y", 2]]]}}, "$METADATA": {"BaseSymbol": "linux_proc_banner", "ProfileClass": "LinuxSymbolOffsetIndex", "Type": "Index"}}"#,
+];
+
+#[test]
+fn damaged_indexes_neither_panic_nor_change_by_writing() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let bytes = b"\"{}[]:,0123456789-.eE$/GUIDan\\ ";
+    let mut read = 0;
+    for _ in 0..20_000 {
+        let mut text = SMALL[random(SMALL.len())].as_bytes().to_vec();
+        for _ in 0..=random(4) {
+            let at = random(text.len());
+            match random(3) {
+                0 => drop(text.remove(at)),
+                1 => text.insert(at, bytes[random(bytes.len())]),
+                _ => text[at] = bytes[random(bytes.len())],
+            }
+        }
+        let Ok(profile) = Profile::parse(&text, &profile::Limits::default()) else { continue };
+        let again = |document: profile::Document| Profile::parse_text(document.to_canonical_json()).unwrap();
+        if let Ok(index) = DataIndex::read(&profile) {
+            let _ = index.matches(1, |offset, buf| {
+                buf.fill(0x90);
+                offset % 2 == 1
+            });
+            assert_eq!(DataIndex::read(&again(index.to_document())).unwrap().profiles, index.profiles);
+            read += 1;
+        }
+        if let Ok(index) = StructIndex::read(&profile) {
+            assert!(index.eprocess_layouts().len() <= index.profiles.len());
+        }
+        if let Ok(index) = TraitIndex::read(&profile) {
+            let _ = index.matches([("linux_proc_banner", 7), ("symbol", 0), ("x", 8)]);
+        }
+    }
+    assert!(read > 1000, "most damage was too heavy: {read}");
 }

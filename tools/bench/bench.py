@@ -41,11 +41,30 @@ def show(name, figures, base=None):
     print(f"{name:44} {cpu:8.2f} CPU s {wall:8.2f} s {peak:8.0f} MB{ratio}{status}", flush=True)
 
 
+# What a script would do: the same record by a regular expression over the mapped file.
+SCAN_IN_PYTHON = r"""
+import mmap, re, sys
+with open(sys.argv[1], "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+    print(sum(1 for _ in re.finditer(rb"RSDS.{20}[ -~]{0,1020}\.pdb\0", m, re.S)))
+"""
+
+
+def scan(args):
+    """RSDS records of a file, with the rate per core: the file's size by the CPU seconds."""
+    size = args.scan.stat().st_size
+    figures = measure([args.rekal, "version_scan", "--scan_filename", args.scan], args.repeat)
+    show(f"rekal version_scan, {size / 1e6:.0f} MB", figures)
+    print(f"    {size / max(figures[0], 0.01) / 1e9:.1f} GB/s per core")
+    show("python mmap and re (same records)", measure([sys.executable, "-c", SCAN_IN_PYTHON, args.scan], 1), figures[0])
+    show("grep -c RSDS (signature only)", measure(["grep", "-c", "-a", "RSDS", args.scan], 1), figures[0])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vmlinux", type=Path, help="vmlinux with debug information")
     parser.add_argument("--system-map", type=Path)
     parser.add_argument("--image", type=Path, help="image of a guest of that kernel")
+    parser.add_argument("--scan", type=Path, help="file to search for RSDS records, an image of 1 GiB say; read it once first")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rekal", type=Path, default=ROOT / "target/release/rekal")
     args = parser.parse_args()
@@ -61,6 +80,8 @@ def main():
             show(f"rekal convert_profile {args.vmlinux.stat().st_size / 1e6:.0f} MB", figures)
             if shutil.which("pahole"):
                 show("pahole --sizes (same DWARF)", measure(["pahole", "--sizes", args.vmlinux], 1), figures[0])
+        if args.scan:
+            scan(args)
         if args.image:
             base = [args.rekal, "-f", args.image] + (["--profile", profile] if profile.exists() else [])
             first = None

@@ -14,18 +14,21 @@ use crate::plugin::DynPlugin;
 /// All commands, in the order of the help: by what they need, then by name.
 pub static ALL: &[&dyn DynPlugin] = &[
     // No image.
+    &core::build_index::BuildIndex,
     &core::build_inventory::BuildInventory,
     &core::build_local_profile::BuildLocalProfile,
     &core::convert_profile::ConvertProfile,
     &core::dt::Dt,
     &core::dump::Dump,
     &core::fetch_pdb::FetchPdb,
+    &core::guess_guid::GuessGuid,
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
     &core::parse_pdb::ParsePdb,
     &core::peinfo::Peinfo,
     &core::profile::Profile,
     &core::repo::Repo,
+    &core::symlinks::Symlinks,
     &core::version_scan::VersionScan,
     // Any image.
     &core::address_resolver::AddressResolver,

@@ -66,7 +66,7 @@ impl DataIndex {
             return Err(IndexError::OtherDocument("an index of data"));
         }
         let points = |value: &Value| value.as_array()?.iter().map(point).collect::<Option<Vec<Point>>>();
-        let (profiles, rejected) = decode(entries, points);
+        let (profiles, rejected) = decode(&entries, points);
         let base_symbol = profile.metadata_str("BaseSymbol").map(str::to_owned);
         Ok(Self { base_symbol, profiles, rejected })
     }

@@ -44,7 +44,7 @@ fn entries(profile: &Profile, section: &'static str) -> Result<Map<String, Value
 
 /// Decodes the entries of a map from profile names; what is damaged is only counted.
 fn decode<T>(
-    entries: Map<String, Value>,
+    entries: &Map<String, Value>,
     mut one: impl FnMut(&Value) -> Option<T>,
 ) -> (Vec<(ProfileName, T)>, usize) {
     let promised = entries.len();

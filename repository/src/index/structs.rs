@@ -49,7 +49,7 @@ impl StructIndex {
             return Err(IndexError::OtherDocument("an index of structs"));
         }
         let class = profile.metadata_str("ProfileClass").unwrap_or_default().to_owned();
-        let (profiles, rejected) = decode(entries, layout);
+        let (profiles, rejected) = decode(&entries, layout);
         Ok(Self { class, profiles, rejected })
     }
 

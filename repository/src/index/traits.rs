@@ -55,9 +55,9 @@ impl TraitIndex {
             _ => None,
         };
         let list = |value: &Value| value.as_array()?.iter().map(one_trait).collect::<Option<Vec<Trait>>>();
-        let (profiles, rejected) = decode(part("$TRAITS").ok_or_else(other)?, list);
+        let (profiles, rejected) = decode(&part("$TRAITS").ok_or_else(other)?, list);
         let modified = |value: &Value| value.get("LastModified").map_or(Some(0.0), Value::as_f64);
-        let (known, more) = decode(part("$PROFILES").unwrap_or_default(), modified);
+        let (known, more) = decode(&part("$PROFILES").unwrap_or_default(), modified);
         let hashes = part("$HASHES").unwrap_or_default().into_iter();
         let hashes = hashes.filter_map(|(hash, name)| Some((hash, ProfileName::new(name.as_str()?).ok()?)));
         Ok(Self {

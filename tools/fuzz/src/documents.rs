@@ -2,6 +2,7 @@
 
 use profile::Profile;
 use repository::Inventory;
+use repository::index::{DataIndex, IndexSpec, StructIndex, TraitIndex};
 
 /// Largest text read, small enough that a run over it shows at once.
 const MAX_TEXT: usize = 1 << 20;
@@ -28,5 +29,31 @@ pub fn inventory(data: &[u8]) {
     if let Ok(inventory) = Inventory::parse(data, MAX_TEXT) {
         let again = Inventory::parse(&inventory.to_gzip(), MAX_TEXT * 16).expect("our own inventory");
         assert_eq!(again.entries, inventory.entries);
+    }
+}
+
+/// Reads `data` as an index of each kind and asks it; what is read must survive writing.
+pub fn index(data: &[u8]) {
+    let Ok(profile) = Profile::parse(data, &profile::Limits { max_text: MAX_TEXT }) else { return };
+    if let Ok(index) = DataIndex::read(&profile) {
+        let _ = index.matches(1, |offset, buf| {
+            buf.fill(0x90);
+            offset % 2 == 0
+        });
+        let again = Profile::parse_text(index.to_document().to_canonical_json()).expect("our own text");
+        assert_eq!(DataIndex::read(&again).expect("our own index").profiles, index.profiles);
+    }
+    if let Ok(index) = StructIndex::read(&profile) {
+        let _ = index.eprocess_layouts();
+    }
+    if let Ok(index) = TraitIndex::read(&profile) {
+        let _ = index.matches([("linux_proc_banner", 1), ("a", 2)]);
+    }
+}
+
+/// Reads `data` as the specification of an index.
+pub fn index_spec(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = IndexSpec::parse(text);
     }
 }

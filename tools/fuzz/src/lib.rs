@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their input.
 
 pub mod documents;
+pub mod executables;
 pub mod symbols;
 
 use memory::format::{FORMATS, Layer};

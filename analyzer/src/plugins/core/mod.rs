@@ -1,12 +1,14 @@
 //! Commands for any image, and those that need none.
 
 pub mod address_resolver;
+pub mod build_index;
 pub mod build_inventory;
 pub mod build_local_profile;
 pub mod convert_profile;
 pub mod dt;
 pub mod dump;
 pub mod fetch_pdb;
+pub mod guess_guid;
 pub mod imagecopy;
 pub mod info;
 pub mod inspect_vaddr;
@@ -16,4 +18,5 @@ pub mod parse_pdb;
 pub mod peinfo;
 pub mod profile;
 pub mod repo;
+pub mod symlinks;
 pub mod version_scan;
