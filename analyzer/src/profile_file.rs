@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use profile::Document;
+use profile::Metadata;
 use profile_gen::pdb::ConvertReport;
 
 use crate::error::Error;
@@ -44,12 +44,12 @@ impl Report {
 
 /// Rows about the profile of a PDB; what could not be read of it becomes notes.
 #[must_use]
-pub fn of_pdb(session: &Session, report: &ConvertReport, document: &Document) -> Vec<Report> {
+pub fn of_pdb(session: &Session, report: &ConvertReport, metadata: &Metadata) -> Vec<Report> {
     report.losses().into_iter().for_each(|loss| session.notes.partial(loss));
     report.remarks().into_iter().for_each(|remark| session.notes.info(remark));
     let mut rows = Vec::new();
     for (item, key) in [("guid", "GUID_AGE"), ("arch", "arch"), ("class", "ProfileClass")] {
-        if let Some(text) = document.metadata.get(key).and_then(|value| value.as_str()) {
+        if let Some(text) = metadata.get(key).and_then(|value| value.as_str()) {
             rows.push(Report::text(item, text));
         }
     }

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -67,13 +67,7 @@ fn malformed_missing_and_oversized_sources_are_told_apart() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_source_that_needs_too_much_memory_ends_its_worker_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("huge.pdb");
-    File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    let limits = WorkerLimits { memory: 256 << 20, ..WorkerLimits::default() };
-    let error = worker(limits).convert(&path, &pdb()).unwrap_err();
-    assert!(matches!(error, WorkerError::Memory(_)), "{error}");
-    // Too little to start with: the allocator aborts instead of returning.
+    // Too little to start with: the allocator aborts.
     let Some(source) = golden("types_x64.pdb") else { return };
     let limits = WorkerLimits { memory: 1 << 20, ..WorkerLimits::default() };
     let error = worker(limits).convert(&source, &pdb()).unwrap_err();

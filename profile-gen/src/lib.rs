@@ -10,6 +10,7 @@ pub mod btf;
 mod draft;
 mod dwarf;
 mod elf;
+mod existing;
 mod fitness;
 mod image;
 pub mod kallsyms;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use dwarf::DwarfError;
 pub use elf::ElfError;
+pub use existing::read_document;
 pub use fitness::{FitnessReport, Missing};
 pub use image::{ImageParts, convert_image};
 pub use linux::{LinuxOptions, build_id_in_notes, convert_linux, convert_linux_bytes};
@@ -117,6 +119,14 @@ pub enum ConvertError {
         listed: u64,
         /// Address in the kernel.
         actual: u64,
+    },
+    /// JSON that is no profile, or a damaged one.
+    #[error("{name}: {error}")]
+    Document {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        error: profile::ReadError,
     },
     /// A compressed part is damaged.
     #[error("cannot decompress {name}: {reason}")]

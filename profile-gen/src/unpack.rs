@@ -3,7 +3,7 @@
 use std::io::Read;
 
 /// Decoder memory for xz dictionaries and zstd windows, in KiB: 128 MiB, what the strongest preset of xz needs twice over.
-const DICTIONARY_KIB: u32 = 128 << 10;
+pub(crate) const DICTIONARY_KIB: u32 = 128 << 10;
 
 /// A compression wrapper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

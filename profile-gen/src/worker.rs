@@ -6,7 +6,6 @@
 //! standard output: one line of JSON, then the text of the document.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::pdb::{ConvertReport, PdbOptions, convert_pdb};
+use crate::pdb::{ConvertReport, PdbError, PdbOptions, convert_pdb_file};
 use crate::{LinuxOptions, convert_linux};
 
 /// The first argument by which a program is asked to be a worker. Not for people, so no help shows it.
@@ -65,7 +64,7 @@ impl Default for WorkerLimits {
 /// What to convert the source as.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Conversion {
-    /// A PDB file, see [`convert_pdb`].
+    /// A PDB file, see [`convert_pdb_file`].
     Pdb(PdbOptions),
     /// Symbols of a Linux kernel, see [`convert_linux`].
     Linux(LinuxOptions),
@@ -325,15 +324,14 @@ fn convert(
     }
     match conversion {
         Conversion::Pdb(options) => {
-            let mut bytes = Vec::new();
-            let file = File::open(source).map_err(unreadable)?;
-            file.take(limits.input).read_to_end(&mut bytes).map_err(unreadable)?;
-            let converted = convert_pdb(&bytes, options).map_err(|e| Failure::Refused(e.to_string()))?;
-            drop(bytes);
+            let converted = convert_pdb_file(source, options).map_err(|error| match error {
+                PdbError::Io(error) => unreadable(error),
+                error => Failure::Refused(error.to_string()),
+            })?;
             let mut remarks = converted.report.losses();
             remarks.extend(converted.report.remarks());
             let header = Header::Done { usable: true, pdb: Some(converted.report), remarks };
-            Ok((header, converted.document.to_canonical_json()))
+            Ok((header, converted.json))
         }
         Conversion::Linux(options) => {
             let converted = convert_linux(source, options).map_err(|e| Failure::Refused(e.to_string()))?;

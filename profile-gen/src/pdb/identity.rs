@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ::pdb::PDB;
 use profile::names::PdbId;
 
-use super::{Information, PdbError, check_header};
+use super::{Information, Input, PdbError, check};
 
 /// What a PDB says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +19,11 @@ pub struct PdbIdentity {
 
 /// Reads the identity of a PDB.
 pub fn identify(bytes: &[u8]) -> Result<PdbIdentity, PdbError> {
-    check_header(bytes)?;
+    let mut input: Box<dyn Input + '_> = Box::new(Cursor::new(bytes));
+    check(&mut *input)?;
     // The library asserts what damaged files break; nothing of it is used after a panic.
     catch_unwind(AssertUnwindSafe(|| {
-        let mut pdb = PDB::open(Cursor::new(bytes))?;
+        let mut pdb = PDB::open(input)?;
         let Information { id, .. } = Information::read(&mut pdb)?;
         let dbi_age = pdb.debug_information().ok().and_then(|dbi| dbi.age());
         Ok(PdbIdentity { id, dbi_age })

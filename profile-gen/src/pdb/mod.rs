@@ -8,16 +8,20 @@
 mod address;
 mod identity;
 mod names;
+mod primitive;
 mod records;
 mod types;
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use ::pdb::{FallibleIterator as _, MachineType, PDB, StreamIndex, SymbolData};
-use profile::Document;
 use profile::names::PdbId;
+use profile::{Document, Metadata, Struct, StructWriter};
 use serde::{Deserialize, Serialize};
 
 use address::{AddressMap, Place};
@@ -25,6 +29,8 @@ pub use identity::{PdbIdentity, identify};
 use records::Records;
 
 const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
+/// Bytes by which a file is recognised and checked: those of the MSF header.
+const HEAD: u64 = 0x40;
 /// Most streams of a file; their numbers have 16 bits.
 const MAX_STREAMS: u64 = 1 << 16;
 /// Kinds of public symbols: `S_PUB32` and the one of older compilers, whose name has a length in front.
@@ -58,6 +64,17 @@ pub struct PdbOptions {
 pub struct ConvertedPdb {
     /// The profile.
     pub document: Document,
+    /// What it holds and what could not be read.
+    pub report: ConvertReport,
+}
+
+/// A finished conversion as text.
+#[derive(Debug)]
+pub struct PdbJson {
+    /// Canonical JSON, the same as that of [`ConvertedPdb::document`].
+    pub json: String,
+    /// `$METADATA` of the profile.
+    pub metadata: Metadata,
     /// What it holds and what could not be read.
     pub report: ConvertReport,
 }
@@ -135,6 +152,9 @@ impl ConvertReport {
 /// Why a file cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum PdbError {
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    Io(io::Error),
     /// Not a PDB in the format of Visual C++ 7 and later.
     #[error("not a PDB file that can be read: it is {0}")]
     Unrecognised(&'static str),
@@ -154,6 +174,12 @@ pub enum PdbError {
     TooManyMembers,
 }
 
+impl From<io::Error> for PdbError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 impl From<::pdb::Error> for PdbError {
     fn from(error: ::pdb::Error) -> Self {
         Self::Damaged(error.to_string())
@@ -162,14 +188,84 @@ impl From<::pdb::Error> for PdbError {
 
 /// Makes a profile from the bytes of a PDB file.
 pub fn convert_pdb(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError> {
-    check_header(bytes)?;
+    let mut document = Document::default();
+    let report = guarded(Box::new(Cursor::new(bytes)), options, &mut document)?;
+    Ok(ConvertedPdb { document, report })
+}
+
+/// Makes a profile of a PDB file as canonical JSON text, holding neither the whole file nor all structs at once.
+pub fn convert_pdb_file(path: &Path, options: &PdbOptions) -> Result<PdbJson, PdbError> {
+    let mut text = Text::default();
+    let report = guarded(Box::new(File::open(path)?), options, &mut text)?;
+    let json = text.writer.map_or_else(String::new, StructWriter::finish);
+    Ok(PdbJson { json, metadata: text.metadata, report })
+}
+
+/// Where a profile goes while it is made.
+trait Target {
+    /// Takes everything but the structs; called once.
+    fn begin(&mut self, document: Document);
+
+    /// Takes the next struct; names ascend.
+    fn structure(&mut self, name: &str, definition: Struct);
+}
+
+impl Target for Document {
+    fn begin(&mut self, document: Document) {
+        *self = document;
+    }
+
+    fn structure(&mut self, name: &str, definition: Struct) {
+        self.structs.insert(name.to_owned(), definition);
+    }
+}
+
+/// The profile as text.
+#[derive(Default)]
+struct Text {
+    metadata: Metadata,
+    writer: Option<StructWriter>,
+}
+
+impl Target for Text {
+    fn begin(&mut self, document: Document) {
+        self.writer = Some(StructWriter::new(&document));
+        self.metadata = document.metadata;
+    }
+
+    fn structure(&mut self, name: &str, definition: Struct) {
+        if let Some(writer) = &mut self.writer {
+            writer.add(name, &definition);
+        }
+    }
+}
+
+/// Bytes of a PDB, wherever they are.
+trait Input: Read + Seek + Send + fmt::Debug {}
+
+impl<T: Read + Seek + Send + fmt::Debug> Input for T {}
+
+fn guarded(
+    mut input: Box<dyn Input + '_>,
+    options: &PdbOptions,
+    target: &mut dyn Target,
+) -> Result<ConvertReport, PdbError> {
+    check(&mut *input)?;
     // The library asserts what damaged files break; nothing of it is used after a panic.
-    catch_unwind(AssertUnwindSafe(|| convert(bytes, options)))
+    catch_unwind(AssertUnwindSafe(|| convert(input, options, target)))
         .unwrap_or_else(|_| Err(PdbError::Damaged("its parts contradict each other".to_owned())))
 }
 
+fn check(input: &mut dyn Input) -> Result<(), PdbError> {
+    let len = input.seek(SeekFrom::End(0))?;
+    input.rewind()?;
+    let mut head = Vec::new();
+    input.take(HEAD).read_to_end(&mut head)?;
+    check_header(&head, len)
+}
+
 /// Refuses what is no MSF 7.00 file and what would make the library allocate or read more than there is.
-fn check_header(bytes: &[u8]) -> Result<(), PdbError> {
+fn check_header(bytes: &[u8], len: u64) -> Result<(), PdbError> {
     if !bytes.starts_with(MAGIC) {
         return Err(PdbError::Unrecognised(match bytes {
             [b'M', b'S', b'C', b'F', ..] => "a cabinet (.pd_): expand it first",
@@ -184,7 +280,6 @@ fn check_header(bytes: &[u8]) -> Result<(), PdbError> {
         }));
     }
     let [page_size, pages, directory] = [0x20, 0x28, 0x2c].map(|at| u64::from(word(bytes, at)));
-    let len = bytes.len() as u64;
     let promised = page_size * pages;
     if promised > len {
         return Err(PdbError::Truncated { promised, len });
@@ -196,8 +291,12 @@ fn check_header(bytes: &[u8]) -> Result<(), PdbError> {
     Ok(())
 }
 
-fn convert(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError> {
-    let mut pdb = PDB::open(Cursor::new(bytes))?;
+fn convert(
+    input: Box<dyn Input + '_>,
+    options: &PdbOptions,
+    target: &mut dyn Target,
+) -> Result<ConvertReport, PdbError> {
+    let mut pdb = PDB::open(input)?;
     let mut document = Document::default();
     let mut report = ConvertReport::default();
     let information = Information::read(&mut pdb)?;
@@ -210,8 +309,7 @@ fn convert(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError>
     };
     let publics = if options.concise { Vec::new() } else { publics(&mut pdb, &mut report) };
     let arch = arch(machine, &publics);
-    add_symbols(&publics, arch == "I386", &mut document, &mut report);
-    add_types(&mut pdb, if matches!(arch, "I386" | "ARM") { 4 } else { 8 }, &mut document, &mut report)?;
+    add_symbols(publics, arch == "I386", &mut document, &mut report);
 
     let file = options.file_name.as_deref().map(base_name).filter(|name| !name.is_empty());
     if let Some(file) = file {
@@ -233,10 +331,12 @@ fn convert(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, PdbError>
         }
     }
     document.set("Generator", concat!("rekal ", env!("CARGO_PKG_VERSION")));
-    Ok(ConvertedPdb { document, report })
+    let address_size = if matches!(arch, "I386" | "ARM") { 4 } else { 8 };
+    add_types(&mut pdb, address_size, document, target, &mut report)?;
+    Ok(report)
 }
 
-type Container<'s> = PDB<'s, Cursor<&'s [u8]>>;
+type Container<'s> = PDB<'s, Box<dyn Input + 's>>;
 
 /// The PDB information stream.
 struct Information {
@@ -292,11 +392,11 @@ fn read_publics(
     Ok(())
 }
 
-fn add_symbols(publics: &[Public], x86: bool, document: &mut Document, report: &mut ConvertReport) {
+fn add_symbols(publics: Vec<Public>, x86: bool, document: &mut Document, report: &mut ConvertReport) {
     let mut symbols: BTreeMap<String, BTreeMap<u64, bool>> = BTreeMap::new();
     for (name, address, function) in publics {
-        let places = symbols.entry(names::undecorate(name, x86)).or_default();
-        *places.entry(*address).or_default() |= function;
+        let places = symbols.entry(names::undecorate(&name, x86)).or_default();
+        *places.entry(address).or_default() |= function;
     }
     for (name, address, function) in names::distinct(symbols) {
         let section = if function { &mut document.functions } else { &mut document.constants };
@@ -308,7 +408,8 @@ fn add_symbols(publics: &[Public], x86: bool, document: &mut Document, report: &
 fn add_types(
     pdb: &mut Container<'_>,
     address_size: u64,
-    document: &mut Document,
+    document: Document,
+    target: &mut dyn Target,
     report: &mut ConvertReport,
 ) -> Result<(), PdbError> {
     let stream = match pdb.raw_stream(StreamIndex(TYPES)) {
@@ -322,8 +423,8 @@ fn add_types(
     if records.truncated {
         report.warnings.push("the type stream ends early; the types after its end are missing".to_owned());
     }
-    types::convert(&records, bytes.len(), address_size, document, report)?;
-    report.no_types = document.structs.is_empty() && document.enums.is_empty();
+    types::convert(&records, bytes.len(), address_size, document, target, report)?;
+    report.no_types = report.structs == 0 && report.enums == 0;
     Ok(())
 }
 

@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use profile::{Document, Enum, Field, Struct, Type};
 
+use super::primitive::{Primitive, pointer_size, primitive, simple_pointer_size};
 use super::records::{Entry, Enumeration, Leaf, Records, Udt};
-use super::{ConvertReport, PdbError};
+use super::{ConvertReport, PdbError, Target};
 
 /// Deepest nesting of pointers and arrays in one member; beyond the reader's limit nothing could read it back.
 const MAX_DEPTH: usize = profile::MAX_TYPE_NESTING - 4;
@@ -38,31 +39,39 @@ enum Space {
     Enum,
 }
 
-/// Converts all types into `document`. `address_size` is the size of a pointer in bytes.
+/// Converts all types: enums into `document`, then structs one after the other, by name, into `target`.
+/// `address_size` is the size of a pointer in bytes.
 pub(super) fn convert(
     records: &Records<'_>,
     stream_len: usize,
     address_size: u64,
-    document: &mut Document,
+    mut document: Document,
+    target: &mut dyn Target,
     report: &mut ConvertReport,
 ) -> Result<(), PdbError> {
     let mut converter = Converter::new(records, stream_len, address_size, report);
     converter.tell_apart()?;
     converter.refill();
-    let names = converter.names.clone();
-    for (index, name) in names {
-        match records.get(index) {
-            Leaf::Udt(udt) if !document.structs.contains_key(&name) => {
-                document.structs.insert(name, converter.record(&udt, report)?);
-            }
-            Leaf::Enum(enumeration) if !document.enums.contains_key(&name) => {
-                document.enums.insert(name, converter.enumeration(&enumeration, report)?);
+    let mut structs: Vec<(&str, Udt<'_>)> = Vec::new();
+    for (index, name) in &converter.names {
+        match records.get(*index) {
+            Leaf::Udt(udt) => structs.push((name, udt)),
+            Leaf::Enum(enumeration) if !document.enums.contains_key(name) => {
+                let table = converter.enumeration(&enumeration, report)?;
+                document.enums.insert(name.clone(), table);
             }
             _ => {}
         }
     }
-    report.structs = document.structs.len();
     report.enums = document.enums.len();
+    target.begin(document);
+    // Of definitions that share a name, which are equal, the first counts; the sort keeps their order.
+    structs.sort_by_key(|(name, _)| *name);
+    structs.dedup_by_key(|(name, _)| *name);
+    report.structs = structs.len();
+    for (name, udt) in structs {
+        target.structure(name, converter.record(&udt, report)?);
+    }
     report.arguments_cut = converter.arguments_cut.get();
     report.hoisting_cut = converter.hoisting_cut.get();
     Ok(())
@@ -159,16 +168,17 @@ impl<'r, 'a> Converter<'r, 'a> {
     /// Gives equally named types names of their own. Starts with all types of a name in one class and splits classes
     /// whose contents differ, contents being spelled with the names of the round before, until nothing splits.
     fn tell_apart(&mut self) -> Result<(), PdbError> {
-        let mut groups: BTreeMap<(Space, String), Vec<u32>> = BTreeMap::new();
-        for (&index, name) in &self.names {
-            let space = match self.records.get(index) {
-                Leaf::Enum(_) => Space::Enum,
-                _ => Space::Struct,
-            };
-            groups.entry((space, name.clone())).or_default().push(index);
+        let groups = self.shared_names();
+        if groups.is_empty() {
+            return Ok(());
         }
-        let taken: BTreeSet<(Space, String)> = groups.keys().cloned().collect();
-        groups.retain(|_, group| group.len() > 1);
+        // Names made here end in `@` and a number; only such a name of the file can be in the way.
+        let taken: BTreeSet<(Space, String)> = self
+            .names
+            .iter()
+            .filter(|(_, name)| name.contains('@'))
+            .map(|(&index, name)| (self.space(index), name.clone()))
+            .collect();
         let mut classes = groups.len();
         for _ in 0..MAX_ROUNDS {
             self.refill();
@@ -181,11 +191,14 @@ impl<'r, 'a> Converter<'r, 'a> {
                     let contents = self.contents(index)?;
                     let own = known.entry(contents).or_insert_with(|| {
                         let mut own = name.clone();
-                        while number > 0 && taken.contains(&(*space, own.clone())) {
+                        while number > 0 {
                             own = format!("{name}@{number}");
                             number += 1;
+                            if !taken.contains(&(*space, own.clone())) {
+                                return own;
+                            }
                         }
-                        number = number.max(1);
+                        number = 1;
                         own
                     });
                     renamed.push((index, own.clone()));
@@ -199,6 +212,27 @@ impl<'r, 'a> Converter<'r, 'a> {
             classes = split;
         }
         Ok(())
+    }
+
+    fn space(&self, index: u32) -> Space {
+        match self.records.get(index) {
+            Leaf::Enum(_) => Space::Enum,
+            _ => Space::Struct,
+        }
+    }
+
+    /// Names that several definitions have, with those definitions in order.
+    fn shared_names(&self) -> BTreeMap<(Space, String), Vec<u32>> {
+        let mut names: Vec<(Space, &str, u32)> =
+            self.names.iter().map(|(&index, name)| (self.space(index), &**name, index)).collect();
+        names.sort_unstable();
+        let runs = names.chunk_by(|(space, name, _), (other, next, _)| (space, name) == (other, next));
+        runs.filter(|run| run.len() > 1)
+            .filter_map(|run| {
+                let &(space, name, _) = run.first()?;
+                Some(((space, name.to_owned()), run.iter().map(|(.., index)| *index).collect()))
+            })
+            .collect()
     }
 
     /// Everything that belongs to a definition, as text to compare.
@@ -462,87 +496,6 @@ impl<'r, 'a> Converter<'r, 'a> {
             Leaf::Enum(enumeration) => Some(self.integer(enumeration.underlying).1),
             _ => None,
         }
-    }
-}
-
-/// A type that needs no record (`TYPE_ENUM_e` of `cvinfo.h`).
-#[derive(Debug, Clone, Copy)]
-enum Primitive {
-    Void,
-    /// Name, bytes, whether signed.
-    Integer(&'static str, u64, bool),
-    Float(&'static str, u64),
-    WideCharacter,
-    /// No profile type: so many bytes.
-    Bytes(u64),
-}
-
-/// The primitive of the low byte of a type index.
-fn primitive(kind: u32) -> Option<Primitive> {
-    use Primitive::{Bytes, Float, Integer, Void, WideCharacter};
-    Some(match kind {
-        0x00 | 0x03 => Void,
-        0x10 | 0x68 | 0x70 => Integer("char", 1, true),
-        0x20 | 0x30 | 0x69 | 0x7c => Integer("unsigned char", 1, false),
-        0x11 | 0x72 => Integer("short", 2, true),
-        0x21 | 0x31 | 0x73 | 0x7a => Integer("unsigned short", 2, false),
-        0x08 | 0x12 | 0x74 => Integer("long", 4, true),
-        0x22 | 0x32 | 0x75 | 0x7b => Integer("unsigned long", 4, false),
-        0x13 | 0x76 => Integer("long long", 8, true),
-        0x23 | 0x33 | 0x77 => Integer("unsigned long long", 8, false),
-        0x14 | 0x78 => Integer("__int128", 16, true),
-        0x24 | 0x79 => Integer("unsigned __int128", 16, false),
-        0x40 | 0x45 => Float("float", 4),
-        0x41 => Float("double", 8),
-        0x71 => WideCharacter,
-        0x46 => Bytes(2),
-        0x44 => Bytes(6),
-        0x50 => Bytes(8),
-        // The 80-bit float of x86 occupies 10 bytes here, 16 as a native type of profiles.
-        0x42 => Bytes(10),
-        0x43 | 0x51 => Bytes(16),
-        0x52 => Bytes(20),
-        0x53 => Bytes(32),
-        _ => return None,
-    })
-}
-
-impl Primitive {
-    fn size(self) -> u64 {
-        match self {
-            Self::Void => 0,
-            Self::Integer(_, size, _) | Self::Float(_, size) | Self::Bytes(size) => size,
-            Self::WideCharacter => 2,
-        }
-    }
-
-    fn ty(self) -> Type {
-        match self {
-            Self::Void => Type::Void,
-            Self::Integer(name, ..) | Self::Float(name, _) => Type::named(name),
-            Self::WideCharacter => Type::named("unsigned short"),
-            Self::Bytes(size) => Type::array(size, Type::named("unsigned char")),
-        }
-    }
-}
-
-/// Bytes of the pointer to a primitive; 0 where the index means the primitive itself.
-fn simple_pointer_size(index: u32) -> u64 {
-    match (index >> 8) & 0xf {
-        0 => 0,
-        1 => 2,
-        6 => 8,
-        7 => 16,
-        _ => 4,
-    }
-}
-
-/// Bytes of a pointer by its attributes: the size field, else by its kind.
-fn pointer_size(attributes: u32) -> u64 {
-    match ((attributes >> 13) & 0x3f, attributes & 0x1f) {
-        (0, 0x0c) => 8,
-        (0, _) => 4,
-        (size, _) => size.into(),
     }
 }
 

@@ -19,7 +19,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use profile::Type;
-use profile_gen::pdb::{ConvertedPdb, PdbOptions, convert_pdb};
+use profile_gen::pdb::{ConvertedPdb, PdbOptions, convert_pdb, convert_pdb_file};
 
 fn data(folder: &str) -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join("data");
@@ -59,5 +59,18 @@ fn bits(ty: &Type) -> Option<(u32, u32)> {
         Type::BitField { start, end, .. } => Some((*start, *end)),
         Type::Enumeration { target: Some(target), .. } => bits(target),
         _ => None,
+    }
+}
+
+#[test]
+fn text_and_document_are_the_same() {
+    for path in samples() {
+        let bytes = fs::read(&path).expect("test data is readable");
+        let options = PdbOptions::default();
+        let (text, whole) = (convert_pdb_file(&path, &options), convert_pdb(&bytes, &options));
+        let (text, whole) = (text.expect("a whole PDB"), whole.expect("a whole PDB"));
+        assert!(text.json == whole.document.to_canonical_json(), "{}", path.display());
+        assert_eq!(text.report, whole.report, "{}", path.display());
+        assert_eq!(text.metadata, whole.document.metadata, "{}", path.display());
     }
 }

@@ -20,4 +20,4 @@ pub use document::{Document, Enum, Metadata};
 pub use model::{DataModel, Native, NativeKind};
 pub use read::{Kind, Limits, Profile, ReadError, Symbol, json_text};
 pub use vtype::{Field, MAX_TYPE_NESTING, Struct, Type, TypeError};
-pub use write::gzip;
+pub use write::{StructWriter, gzip};

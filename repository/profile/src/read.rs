@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::Read as _;
+use std::io::Read;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -15,8 +15,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::document::{Document, Enum, Metadata};
-use crate::isf;
+use crate::isf::{IsfError, document_from_isf, is_isf};
 use crate::vtype::{Struct, Type, TypeError};
+
+/// Decoder memory for the dictionaries of xz, in KiB: 128 MiB, twice what its strongest preset needs.
+const DICTIONARY_KIB: u32 = 128 << 10;
 
 /// Bounds on what is accepted as a profile.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,12 @@ pub enum ReadError {
     /// The gzip stream is damaged or ends early.
     #[error("damaged gzip stream: {0}")]
     Gzip(std::io::Error),
+    /// The xz stream is damaged or ends early.
+    #[error("damaged xz stream: {0}")]
+    Xz(std::io::Error),
+    /// A symbol table of Volatility 3 that cannot be understood.
+    #[error(transparent)]
+    Isf(#[from] IsfError),
     /// The text is larger than [`Limits::max_text`].
     #[error("profile is larger than the limit of {0} bytes")]
     TooLarge(usize),
@@ -121,19 +130,22 @@ struct Symbols {
 }
 
 impl Profile {
-    /// Reads a document, gzip-compressed or plain (told by content). Symbol tables in ISF are converted.
+    /// Reads a document, gzip- or xz-compressed or plain (told by content).
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ReadError> {
-        let text = json_text(bytes, limits)?;
-        if !isf::is_isf(&text) {
-            return Self::parse_text(text);
-        }
-        let document = isf::document_from_isf(&text)
-            .map_err(|error| ReadError::Section { section: "ISF".to_owned(), reason: error.to_string() })?;
-        Self::parse_text(document.to_canonical_json())
+        Self::parse_text(json_text(bytes, limits)?)
     }
 
-    /// Reads a document from its JSON text.
+    /// Reads a document from its JSON text. A symbol table of Volatility 3 is read as the profile it says the same as.
     pub fn parse_text(text: String) -> Result<Self, ReadError> {
+        if is_isf(&text) {
+            let document = document_from_isf(&text)?;
+            drop(text);
+            return Self::index(document.to_canonical_json());
+        }
+        Self::index(text)
+    }
+
+    fn index(text: String) -> Result<Self, ReadError> {
         let text = text.into_boxed_str();
         let mut deserializer = serde_json::Deserializer::from_str(&text);
         let Entries(top) = Entries::deserialize(&mut deserializer).map_err(|error| html_or(&text, error))?;
@@ -415,16 +427,18 @@ impl fmt::Debug for Profile {
     }
 }
 
-/// The JSON text of a stored document, gzip-compressed or plain (told by content), bounded by `limits`.
+/// The JSON text of a stored document, gzip- or xz-compressed or plain (told by content), bounded by `limits`.
 pub fn json_text(bytes: &[u8], limits: &Limits) -> Result<String, ReadError> {
-    let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
+    let cap = limits.max_text as u64 + 1;
+    let unpack = |reader: &mut dyn Read| {
         let mut out = Vec::new();
-        let cap = limits.max_text as u64 + 1;
-        flate2::bufread::MultiGzDecoder::new(bytes)
-            .take(cap)
-            .read_to_end(&mut out)
-            .map_err(ReadError::Gzip)?;
-        Cow::Owned(out)
+        reader.take(cap).read_to_end(&mut out).map(|_| Cow::Owned(out))
+    };
+    let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
+        unpack(&mut flate2::bufread::MultiGzDecoder::new(bytes)).map_err(ReadError::Gzip)?
+    } else if bytes.starts_with(b"\xfd7zXZ\0") {
+        unpack(&mut lzma_rust2::XzReader::new_mem_limit(bytes, true, DICTIONARY_KIB))
+            .map_err(ReadError::Xz)?
     } else {
         Cow::Borrowed(bytes)
     };

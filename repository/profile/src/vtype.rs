@@ -125,27 +125,34 @@ impl Type {
     /// The canonical target list of this type.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let (class, args) = self.class_and_args();
-        let mut list = vec![Value::String(class)];
+        let args = self.args();
+        let mut list = vec![Value::from(self.class())];
         if !args.is_empty() {
             list.push(Value::Object(args));
         }
         Value::Array(list)
     }
 
-    fn class_and_args(&self) -> (String, Map<String, Value>) {
+    /// The name that the vtype language has for what this is.
+    pub(crate) fn class(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::Void => "Void",
+            Self::Pointer(_) => "Pointer",
+            Self::Pointer32(_) => "Pointer32",
+            Self::Array { .. } => "Array",
+            Self::BitField { .. } => "BitField",
+            Self::Enumeration { .. } => "Enumeration",
+            Self::Function(_) => "Function",
+            Self::Other { class, .. } => class,
+        }
+    }
+
+    fn args(&self) -> Map<String, Value> {
         let mut args = Map::new();
-        let class = match self {
-            Self::Named(name) => return (name.clone(), args),
-            Self::Void => return ("Void".to_owned(), args),
-            Self::Pointer(target) => {
-                put_target(&mut args, target);
-                "Pointer"
-            }
-            Self::Pointer32(target) => {
-                put_target(&mut args, target);
-                "Pointer32"
-            }
+        match self {
+            Self::Named(_) | Self::Void => {}
+            Self::Pointer(target) | Self::Pointer32(target) => put_target(&mut args, target),
             Self::Array { count, size, target } => {
                 if let Some(count) = count {
                     args.insert("count".to_owned(), Value::from(*count));
@@ -154,7 +161,6 @@ impl Type {
                     args.insert("size".to_owned(), Value::from(*size));
                 }
                 put_target(&mut args, target);
-                "Array"
             }
             Self::BitField { start, end, target } => {
                 args.insert("start_bit".to_owned(), Value::from(*start));
@@ -162,7 +168,6 @@ impl Type {
                 if let Some(target) = target {
                     put_target(&mut args, target);
                 }
-                "BitField"
             }
             Self::Enumeration { name, choices, target } => {
                 if let Some(name) = name {
@@ -176,23 +181,21 @@ impl Type {
                 if let Some(target) = target {
                     put_target(&mut args, target);
                 }
-                "Enumeration"
             }
             Self::Function(list) => {
                 if !list.is_empty() {
                     args.insert("args".to_owned(), Value::Array(list.iter().map(Type::to_json).collect()));
                 }
-                "Function"
             }
-            Self::Other { class, args } => return (class.clone(), args.clone()),
-        };
-        (class.to_owned(), args)
+            Self::Other { args: known, .. } => args.clone_from(known),
+        }
+        args
     }
 }
 
 fn put_target(args: &mut Map<String, Value>, target: &Type) {
-    let (class, inner) = target.class_and_args();
-    args.insert("target".to_owned(), Value::String(class));
+    let inner = target.args();
+    args.insert("target".to_owned(), Value::from(target.class()));
     if !inner.is_empty() {
         args.insert("target_args".to_owned(), Value::Object(inner));
     }

@@ -60,7 +60,7 @@ impl Plugin for BuildLocalProfile {
             Report::text("fetched", format!("{} from {}", built.file, built.source)),
             Report::text("profile", name.to_string()),
         ];
-        rows.extend(profile_file::of_pdb(session, &built.report, &built.document));
+        rows.extend(profile_file::of_pdb(session, &built.report, &built.document.metadata));
         rows.push(Report::written(&path));
         if let Some(file) = file {
             rows.push(Report::written(&profile_file::write(file, &built.document.to_canonical_json())?));

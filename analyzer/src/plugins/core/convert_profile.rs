@@ -3,7 +3,8 @@
 //! Reads the classic zip of a module with `System.map`, a `vmlinux` with DWARF, BTF (see `profile_gen`), or a memory image
 //! of a kernel that carries BTF and kallsyms in its own memory (see `os::linux`), and
 //! ends with a report of what the profile holds and lacks. A profile no command could work with is not written.
-//! Truth: the kernel's own BTF, and `readelf` on its `vmlinux`.
+//! Profiles and symbol tables of Volatility 3 (ISF) are sources too, and ISF can be written.
+//! Truth: the kernel's own BTF, `readelf` on its `vmlinux`, and Volatility 3 reading what is written for it.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,8 @@ pub struct ConvertProfile;
 /// What to convert and where to put it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Zip or directory with module.ko and System.map, vmlinux with debug information, BTF, or a memory image
+    /// Zip or directory with module.ko and System.map, vmlinux with debug information, BTF, a memory image, a profile, or
+    /// a symbol table of Volatility 3
     source: PathBuf,
     /// File to write: JSON, gzip-compressed if the name ends in .gz
     #[arg(required_unless_present = "repository")]
@@ -30,6 +32,9 @@ pub struct Args {
     /// Repository directory to store it in, as Linux/BuildID/ID with the symlink Linux/RELEASE
     #[arg(long, value_name = "DIR")]
     repository: Option<PathBuf>,
+    /// What to write: a profile, or a symbol table (ISF) for Volatility 3
+    #[arg(long, value_enum, default_value_t = Form::Profile, conflicts_with = "repository")]
+    to: Form,
     /// The kernel's System.map or /proc/kallsyms, where the source does not hold it
     #[arg(long, value_name = "FILE")]
     system_map: Option<PathBuf>,
@@ -47,13 +52,22 @@ pub struct Args {
     build_id: Option<BuildId>,
 }
 
+/// Formats that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// Rekall's JSON
+    Profile,
+    /// Volatility 3's symbol table
+    Isf,
+}
+
 fn build_id(text: &str) -> Result<BuildId, String> {
     BuildId::from_hex(text).ok_or_else(|| format!("not a build-id (16 to 64 hex digits): {text}"))
 }
 
 impl Plugin for ConvertProfile {
     const NAME: &'static str = "convert_profile";
-    const SUMMARY: &'static str = "Make a profile from the symbols of a Linux kernel";
+    const SUMMARY: &'static str = "Make a profile from a kernel's symbols or another tool's symbol table";
     const ACTIVE: Active = Active::Always;
     type Args = Args;
     type Row = Report;
@@ -83,7 +97,11 @@ impl Plugin for ConvertProfile {
             ));
         }
         if let Some(file) = file {
-            rows.push(Report::written(&profile_file::write(file, &document.to_canonical_json())?));
+            let text = match args.to {
+                Form::Profile => document.to_canonical_json(),
+                Form::Isf => profile::isf::document_to_isf(document),
+            };
+            rows.push(Report::written(&profile_file::write(file, &text)?));
         }
         if let Some(directory) = &args.repository {
             for path in store(session, directory, document)? {
@@ -95,8 +113,17 @@ impl Plugin for ConvertProfile {
     }
 }
 
-/// Converts a source; what is no source of symbols may be a memory image that holds them.
+/// Reads a source that is a profile already, or makes one of its symbols; what is no source of symbols may be a memory
+/// image that holds them.
 fn convert(source: &Path, options: &LinuxOptions) -> Result<Converted, Error> {
+    if let Some(mut known) =
+        profile_gen::read_document(source).map_err(|error| Error::analysis(error.to_string()))?
+    {
+        if let Some(class) = &options.profile_class {
+            known.document.set("ProfileClass", class.as_str());
+        }
+        return Ok(known);
+    }
     let error = match convert_linux(source, options) {
         Ok(converted) => return Ok(converted),
         Err(error) => error,

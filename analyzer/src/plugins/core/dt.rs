@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use memory::FileSpace;
-use object::{Object, Scalar, Target, Types};
-use profile::{Struct, Type};
+use object::{DataModel, Object, Scalar, Target, Types};
+use profile::{Profile, Struct, Type};
 
 use crate::os::address_space::SpaceArg;
 use crate::os::symbols;
@@ -96,6 +96,13 @@ impl Plugin for Dt {
     }
 }
 
+/// Types of a profile, with the widths of its system.
+fn types_of(profile: Profile) -> Types {
+    let windows = profile.metadata_str("GUID_AGE").is_some();
+    let (model, profile) = (DataModel::of(profile.metadata()), Arc::new(profile));
+    if windows { Types::new(profile, model, &[]) } else { types(profile) }
+}
+
 /// Types without memory: of the profile the user named, else of the image's kernel.
 fn definitions(session: &Session) -> Result<Target, Error> {
     match (&session.config.profile, &session.config.filename) {
@@ -106,7 +113,7 @@ fn definitions(session: &Session) -> Result<Target, Error> {
                 Error::identify(error.to_string()).with_details(asked)
             })?;
             let nothing = Arc::new(FileSpace::from_vec(Vec::new()));
-            Ok(Target::new(Arc::new(types(Arc::new(loaded.profile))), nothing, 0, u64::MAX))
+            Ok(Target::new(Arc::new(types_of(loaded.profile)), nothing, 0, u64::MAX))
         }
         (None, None) => Err(Error::usage("this command needs a profile or a memory image")
             .with_hint("name one: rekal -p PROFILE dt STRUCT, or rekal -f IMAGE dt STRUCT")),

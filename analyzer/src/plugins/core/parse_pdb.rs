@@ -4,10 +4,9 @@
 //! What of the file is not in the profile is said. `docs/pdb-differences.md` lists where the profile differs from the
 //! original's. Truth: `llvm-pdbutil` on every struct size, member offset, bit-field, enum value and public symbol.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use profile_gen::pdb::{PdbOptions, convert_pdb};
+use profile_gen::pdb::{PdbOptions, convert_pdb_file};
 
 use crate::plugin::prelude::*;
 use crate::profile_file::{self, Report};
@@ -68,8 +67,6 @@ impl Plugin for ParsePdb {
         let source = source.ok_or_else(|| Error::usage("no PDB file given"))?;
         // Opened first: a file that may not be written is known before the work, not after it.
         let file = target(args, source).map(|path| session.create_file(&path)).transpose()?;
-        let bytes = fs::read(source)
-            .map_err(|error| Error::analysis(format!("cannot read {}: {error}", source.display())))?;
         let options = PdbOptions {
             profile_class: args.profile_class.clone(),
             windows_version: args.windows_version.clone().map(|Version(a, b, c)| (a, b, c)),
@@ -77,13 +74,11 @@ impl Plugin for ParsePdb {
             file_name: source.file_name().map(|name| name.to_string_lossy().into_owned()),
             guid_age: None,
         };
-        let converted = convert_pdb(&bytes, &options)
+        let converted = convert_pdb_file(source, &options)
             .map_err(|error| Error::analysis(format!("{}: {error}", source.display())))?;
-        drop(bytes);
-        let mut rows = profile_file::of_pdb(session, &converted.report, &converted.document);
-        let json = converted.document.to_canonical_json();
-        let Some(file) = file else { return out.document(&json) };
-        rows.push(Report::written(&profile_file::write(file, &json)?));
+        let mut rows = profile_file::of_pdb(session, &converted.report, &converted.metadata);
+        let Some(file) = file else { return out.document(&converted.json) };
+        rows.push(Report::written(&profile_file::write(file, &converted.json)?));
         // Shown only when everything is written: a reader who has seen enough rows must not stop the work.
         rows.into_iter().try_for_each(|row| out.push(row))
     }

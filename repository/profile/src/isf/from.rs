@@ -209,7 +209,12 @@ fn hoist_anonymous(types: &BTreeMap<String, UserType>, document: &mut Document) 
     }
 }
 
-fn set_metadata(document: &mut Document, metadata: Map<String, Value>, pointer: u64, banner: Option<&[u8]>) {
+fn set_metadata(
+    document: &mut Document,
+    mut metadata: Map<String, Value>,
+    pointer: u64,
+    banner: Option<&[u8]>,
+) {
     document.set("Type", "Profile");
     document.set("Version", 1);
     let pdb = metadata.get("windows").and_then(|windows| windows.get("pdb")).cloned();
@@ -247,6 +252,7 @@ fn set_metadata(document: &mut Document, metadata: Map<String, Value>, pointer: 
         }
         document.set("Banner", banner);
     }
-    // Kept so that writing ISF again gives back what only ISF says.
+    // Kept so that writing ISF again gives back what only ISF says; the version is that of whoever writes.
+    metadata.remove("format");
     document.set("ISF", Value::Object(metadata));
 }

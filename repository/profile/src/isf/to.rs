@@ -15,7 +15,12 @@ const FORMAT: &str = "6.2.0";
 /// The ISF of a profile, as JSON text. Deterministic: no time of writing, keys sorted.
 #[must_use]
 pub fn document_to_isf(document: &Document) -> String {
-    let mut writer = Writer { document, model: DataModel::of(&document.metadata), bases: BTreeSet::new() };
+    let mut writer = Writer {
+        document,
+        model: DataModel::of(&document.metadata),
+        windows: document.metadata.contains_key("GUID_AGE"),
+        bases: BTreeSet::new(),
+    };
     let user_types: Map<String, Value> = document
         .structs
         .iter()
@@ -45,6 +50,8 @@ pub fn document_to_isf(document: &Document) -> String {
 struct Writer<'a> {
     document: &'a Document,
     model: DataModel,
+    /// Whether it comes from a PDB: its compilers name every member, and `u1` is a name that Microsoft gives.
+    windows: bool,
     /// Names of native types that are used.
     bases: BTreeSet<String>,
 }
@@ -56,7 +63,8 @@ impl Writer<'_> {
             .iter()
             .map(|(name, field)| {
                 let mut value = json!({"offset": field.offset, "type": self.ty(&field.ty, 0)});
-                if is_anonymous(name)
+                if !self.windows
+                    && is_anonymous(name)
                     && let Some(object) = value.as_object_mut()
                 {
                     object.insert("anonymous".to_owned(), Value::Bool(true));

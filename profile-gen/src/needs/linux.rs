@@ -1,42 +1,6 @@
-//! What the Linux plugins need from a profile: the table behind the fitness report.
-//!
-//! `a|b` means either will do, as kernels of different ages have one or the other. Fields are `struct.field`.
+//! What the Linux plugins need.
 
-/// One need and the plugins that have it.
-pub(crate) struct Need {
-    /// What it is about.
-    pub(crate) name: &'static str,
-    /// Plugins that work badly or not at all without it.
-    pub(crate) plugins: &'static [&'static str],
-    /// Only kernels that have this struct or field have the need; empty = all.
-    pub(crate) when: &'static str,
-    /// Structs and fields.
-    pub(crate) types: &'static [&'static str],
-    /// Symbols.
-    pub(crate) symbols: &'static [&'static str],
-    /// Without it no plugin works.
-    pub(crate) essential: bool,
-}
-
-const NEED: Need = Need { name: "", plugins: &[], when: "", types: &[], symbols: &[], essential: false };
-
-/// Plugins that use a struct, a field of it (`struct.field`) or a symbol, sorted; a struct is used by who uses any field.
-#[must_use]
-pub fn plugins_that_use(item: &str) -> Vec<&'static str> {
-    let names = |entry: &str| {
-        entry
-            .split('|')
-            .any(|name| name == item || name.split_once('.').is_some_and(|(record, _)| record == item))
-    };
-    let mut plugins: Vec<&str> = NEEDS
-        .iter()
-        .filter(|need| need.types.iter().chain(need.symbols).any(|entry| names(entry)))
-        .flat_map(|need| need.plugins.iter().copied())
-        .collect();
-    plugins.sort_unstable();
-    plugins.dedup();
-    plugins
-}
+use super::{NEED, Need};
 
 /// All needs, the essential ones first.
 pub(crate) const NEEDS: &[Need] = &[
