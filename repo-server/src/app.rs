@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use profile::names::{BuildId, ProfileName};
 use tokio::sync::Semaphore;
 
@@ -17,12 +18,13 @@ use crate::answer::{self, Answer};
 use crate::blobs::{Blobs, Disk};
 use crate::builds::Builds;
 use crate::config::Config;
-use crate::endpoints::{build, inventory, lookup, ops, profiles, symbols};
+use crate::endpoints::{build, inventory, lookup, ops, page, profiles, symbols, upload};
 use crate::files::Files;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::store::{PublishError, Published, Store};
 use crate::upkeep;
+use crate::uploads::Uploads;
 use crate::upstream::Upstream;
 
 /// Longest wait of a request for its turn at the disk.
@@ -42,6 +44,7 @@ pub struct Service {
     /// Where missing symbols come from; absent where none are fetched or kept.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) files: Files,
+    pub(crate) uploads: Uploads,
     /// The directory beside the names, for what is no profile; absent where the root itself holds the names.
     pub(crate) beside: Option<PathBuf>,
     turns: Semaphore,
@@ -62,12 +65,14 @@ impl Service {
         let symbols = config.build.symbols.clone();
         let symbols = symbols.or_else(|| beside.as_ref().map(|beside| beside.join("symbols")));
         let upstream = Upstream::new(&config.build, symbols, Arc::clone(&log));
+        let uploads = Uploads::new(&config, beside.as_deref())?;
         let service = Arc::new(Self {
             store,
             metrics: Metrics::new(),
             builds: Builds::new(&config.build),
             upstream,
             files: Files::new(),
+            uploads,
             log,
             beside,
             turns: Semaphore::new(config.limits.requests),
@@ -120,13 +125,15 @@ impl Service {
     }
 }
 
-/// Every route. GET implies HEAD; any other method is 405.
+/// Every route. GET implies HEAD; a method that a route does not have is 405.
 ///
 /// | route | answer |
 /// |---|---|
 /// | `/v1.0/<name>.gz` | the document, always gzip bytes, whatever `Content-Encoding` a client would like |
 /// | `/v1.0/<name>` | the document as JSON; `Accept-Encoding` decides how it travels |
 /// | `/v1.0/inventory.gz`, `/v1.0/inventory` | what the repository holds; `?prefix=` a part, `?since=` what changed |
+/// | `PUT`, `DELETE /v1.0/<name>`, `POST /upload/pdb`, `POST /upload/linux` | writing, for holders of tokens |
+/// | `/` | the page for people |
 /// | `/list` | names in pages, for people and scripts |
 /// | `/lookup` | names by what is known of a binary or a kernel |
 /// | `/builds/<name>` | what became of a build |
@@ -142,8 +149,13 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
         .route("//v1.0/inventory.gz", get(inventory::gzip))
         .route("/v1.0/inventory", get(inventory::plain))
         .route("//v1.0/inventory", get(inventory::plain))
-        .route("/v1.0/{*name}", get(profiles::document))
+        .route("/v1.0/{*name}", get(profiles::document).put(upload::put).delete(upload::delete))
         .route("//v1.0/{*name}", get(profiles::document))
+        .route("/upload/pdb", post(upload::pdb))
+        .route("/upload/linux", post(upload::linux))
+        .route("/", get(page::html))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
         .route("/list", get(inventory::list))
         .route("/lookup", get(lookup::lookup))
         .route("/builds/{*name}", get(build::status))
@@ -154,5 +166,7 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
         .route("/readyz", get(ops::ready))
         .route("/metrics", get(ops::metrics))
         .fallback(ops::unknown)
+        // Bodies are bounded where they are received, each kind by its own limit.
+        .layer(DefaultBodyLimit::disable())
         .with_state(service)
 }

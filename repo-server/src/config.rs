@@ -21,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// Building profiles that are missing.
     pub build: Build,
+    /// What clients may send; nothing without tokens.
+    pub uploads: Uploads,
     /// What is logged.
     pub log: Log,
 }
@@ -163,6 +165,77 @@ impl Default for Build {
     }
 }
 
+/// What clients may send.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Uploads {
+    /// Who may send what. Empty means that every upload is refused.
+    pub tokens: Vec<Token>,
+    /// Largest profile as sent, in MiB.
+    pub profile_mib: u64,
+    /// Largest profile as JSON text after decompression, in MiB.
+    pub profile_text_mib: u64,
+    /// Largest PDB, in MiB.
+    pub pdb_mib: u64,
+    /// Largest `vmlinux`, BTF or zip, in MiB.
+    pub linux_mib: u64,
+    /// Most uploads received or converted at a time; more are answered 503.
+    pub at_a_time: usize,
+    /// Longest silence in seconds of a client that sends a body.
+    pub silence_seconds: u64,
+    /// Fewest KiB a second, on average, a body must come with after the first such silence.
+    pub slowest_kib: u64,
+    /// The audit log; by default `audit.jsonl` beside `v1.0/`.
+    pub audit: Option<PathBuf>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self {
+            tokens: Vec::new(),
+            profile_mib: 32,
+            profile_text_mib: 96,
+            pdb_mib: 512,
+            linux_mib: 1024,
+            at_a_time: 4,
+            silence_seconds: 15,
+            slowest_kib: 16,
+            audit: None,
+        }
+    }
+}
+
+/// Who may send what. `rekal repo token` makes one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Who it was given to; what the audit log says.
+    pub name: String,
+    /// SHA-256 of the token in hex. The token itself, 32 random bytes, is stored nowhere.
+    pub sha256: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// When it ends, e.g. `2027-01-01T00:00:00Z`; absent means never.
+    pub expires: Option<String>,
+    /// Starts of the names it may write, e.g. `Linux/`; empty means all.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Profiles, under any name that is free.
+    Profile,
+    /// PDBs, of which profiles are made.
+    Pdb,
+    /// Kernels: `vmlinux`, BTF, zips of a module with `System.map`.
+    Linux,
+    /// Symlinks, replacing and deleting; includes the others.
+    Admin,
+}
+
 /// What is logged to standard error, one JSON object per line.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -188,6 +261,9 @@ pub enum ConfigError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A token that could never be used.
+    #[error("{0}")]
+    Token(String),
     /// The file is no such configuration.
     #[error("{}: {error}", path.display())]
     Toml {
@@ -203,13 +279,15 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })?;
+        crate::tokens::Tokens::new(&config.uploads.tokens).map_err(ConfigError::Token)?;
+        Ok(config)
     }
 
     /// Whether the server ever writes to the repository; otherwise it is served as it is.
     pub(crate) fn writes(&self) -> bool {
-        !self.build.symbol_servers.is_empty()
+        !self.build.symbol_servers.is_empty() || !self.uploads.tokens.is_empty()
     }
 }
 

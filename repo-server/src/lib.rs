@@ -11,6 +11,7 @@
 
 mod answer;
 mod app;
+mod audit;
 mod blob;
 mod blobs;
 mod builds;
@@ -26,7 +27,9 @@ mod names;
 mod serve;
 mod store;
 mod tls;
+mod tokens;
 mod upkeep;
+mod uploads;
 mod upstream;
 
 pub use app::Service;

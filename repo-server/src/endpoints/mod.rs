@@ -4,8 +4,10 @@ pub(crate) mod build;
 pub(crate) mod inventory;
 pub(crate) mod lookup;
 pub(crate) mod ops;
+pub(crate) mod page;
 pub(crate) mod profiles;
 pub(crate) mod symbols;
+pub(crate) mod upload;
 
 use std::borrow::Cow;
 

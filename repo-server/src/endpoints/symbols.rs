@@ -24,7 +24,14 @@ pub(crate) async fn pdb(
         PdbFile::new(&name, guid_age(&id)?).ok()
     };
     let missing = || answer::refusal(StatusCode::NOT_FOUND, "no such symbols");
-    let (Some(wanted), Some(upstream)) = (wanted(), &service.upstream) else { return missing() };
+    let Some(wanted) = wanted() else { return missing() };
+    if let Some(path) = service.uploaded_pdb(&wanted) {
+        let answer = send(&service, path, "application/octet-stream", &request).await;
+        if answer.status() != StatusCode::NOT_FOUND {
+            return answer;
+        }
+    }
+    let Some(upstream) = &service.upstream else { return missing() };
     if !service.builds.allows(wanted.name()) {
         return missing();
     }

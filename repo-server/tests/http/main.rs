@@ -4,7 +4,9 @@
 
 mod builds;
 mod original;
+mod page;
 mod server;
+mod upload;
 mod upstream;
 mod wire;
 
@@ -152,7 +154,6 @@ fn nothing_but_documents_below_the_root_is_served() {
         "/v1.0/",
         "/v1.0",
         "/outside",
-        "/",
     ] {
         let answer = server.get(target);
         assert_eq!(answer.status, 404, "{target}");

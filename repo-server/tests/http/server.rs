@@ -69,9 +69,31 @@ impl Server {
         ))
     }
 
+    /// One request with a body. A server that refuses it early need not read it.
+    pub(crate) fn send(&self, method: &str, target: &str, head: &str, body: &[u8]) -> Answer {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{head}\r\n",
+            self.address
+        );
+        self.exchange_bytes(&[head.as_bytes(), body].concat())
+    }
+
     fn exchange(&self, request: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("a connection");
-        stream.write_all(request.as_bytes()).expect("a request");
+        self.exchange_bytes(request.as_bytes())
+    }
+
+    fn exchange_bytes(&self, request: &[u8]) -> Answer {
+        let stream = TcpStream::connect(self.address).expect("a connection");
+        let mut writer = stream.try_clone().expect("a second handle");
+        let request = request.to_vec();
+        let sent = std::thread::spawn(move || writer.write_all(&request));
+        let answer = Self::answer(stream);
+        // A refusal may come before everything is sent.
+        let _ = sent.join().expect("the writer");
+        answer
+    }
+
+    fn answer(mut stream: TcpStream) -> Answer {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
