@@ -17,7 +17,7 @@ use crate::log::now;
 pub(crate) struct Audit(Mutex<File>);
 
 /// One line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Line<'a> {
     /// Seconds since 1970-01-01 UTC; set when the line is written.
     pub(crate) time: f64,

@@ -97,7 +97,7 @@ impl Holder {
     fn new(token: &Token) -> Result<Self, String> {
         let wrong = |what: &str| format!("token {:?}: {what}", token.name);
         let hash = decode(&token.sha256).ok_or_else(|| wrong("sha256 is not 64 hex digits"))?;
-        let end = |text: &String| text.parse::<jiff::Timestamp>().map(|time| time.as_second());
+        let end = |text: &String| text.parse().map(jiff::Timestamp::as_second);
         let expires = token.expires.as_ref().map(end).transpose();
         let expires = expires.map_err(|_| wrong("expires is no time such as 2027-01-01T00:00:00Z"))?;
         Ok(Self {

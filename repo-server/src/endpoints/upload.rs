@@ -23,7 +23,7 @@ use crate::app::{Peer, Service};
 use crate::blob::header;
 use crate::config::Scope;
 use crate::endpoints::rest_of_path;
-use crate::tokens::{Denied, Holder};
+use crate::tokens::Holder;
 use crate::uploads::{Refusal, Stored, Upload};
 
 /// How a document is stored.
@@ -46,7 +46,7 @@ pub(crate) async fn put(
     let scope = if query.replace { Scope::Admin } else { Scope::Profile };
     let holder = match allowed(&service, &request, scope, peer) {
         Ok(holder) => holder,
-        Err(answer) => return answer,
+        Err(refusal) => return refused(&service, &refusal),
     };
     let Some(name) = name_of(&uri) else {
         return answer::refusal(StatusCode::BAD_REQUEST, "not a profile name");
@@ -68,7 +68,7 @@ pub(crate) async fn delete(
 ) -> Answer {
     let holder = match allowed(&service, &request, Scope::Admin, peer) {
         Ok(holder) => holder,
-        Err(answer) => return answer,
+        Err(refusal) => return refused(&service, &refusal),
     };
     let Some(name) = name_of(&uri) else {
         return answer::refusal(StatusCode::BAD_REQUEST, "not a profile name");
@@ -97,7 +97,7 @@ pub(crate) async fn pdb(
 ) -> Answer {
     let holder = match allowed(&service, &request, Scope::Pdb, peer) {
         Ok(holder) => holder,
-        Err(answer) => return answer,
+        Err(refusal) => return refused(&service, &refusal),
     };
     let Ok(Query(query)) = query else {
         return answer::refusal(StatusCode::BAD_REQUEST, "give the file's name: ?name=ntkrnlmp.pdb");
@@ -129,7 +129,7 @@ pub(crate) async fn linux(
 ) -> Answer {
     let holder = match allowed(&service, &request, Scope::Linux, peer) {
         Ok(holder) => holder,
-        Err(answer) => return answer,
+        Err(refusal) => return refused(&service, &refusal),
     };
     let build_id = query.build_id.as_deref().map(BuildId::from_hex);
     if build_id == Some(None) {
@@ -155,27 +155,20 @@ fn name_of(uri: &Uri) -> Option<ProfileName> {
     ProfileName::new(path).ok().filter(|name| name.as_str() == path)
 }
 
+/// Whose request it is, if it may write.
 fn allowed(
     service: &Service,
     request: &HeaderMap,
     scope: Scope,
     peer: std::net::IpAddr,
-) -> Result<Holder, Answer> {
+) -> Result<Holder, Refusal> {
     if service.uploads.tokens.is_empty() {
-        return Err(refused(service, &Refusal::Closed));
+        return Err(Refusal::Closed);
     }
     service.uploads.tokens.check(request, scope).map_err(|denied| {
         service.log.event("upload denied", json!({ "peer": peer, "reason": denied.reason() }));
-        deny(denied)
+        Refusal::Denied(denied)
     })
-}
-
-fn deny(denied: Denied) -> Answer {
-    let mut answer = answer::refusal(denied.status(), denied.reason());
-    if denied.status() == StatusCode::UNAUTHORIZED {
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
 }
 
 fn refused(service: &Service, refusal: &Refusal) -> Answer {
@@ -183,7 +176,11 @@ fn refused(service: &Service, refusal: &Refusal) -> Answer {
         service.log.event("upload not stored", json!({ "error": error.to_string() }));
         return answer::later(refusal.status(), &refusal.to_string(), Duration::from_secs(5));
     }
-    answer::refusal(refusal.status(), &refusal.to_string())
+    let mut answer = answer::refusal(refusal.status(), &refusal.to_string());
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
 }
 
 /// Brings a body to the disk.

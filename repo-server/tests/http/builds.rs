@@ -78,7 +78,10 @@ fn fifty_ask_at_once_and_one_profile_is_built() {
     // It is stored, listed and found now.
     let name = format!("omap_stretched/GUID/{STRETCHED}");
     let inventory = Inventory::parse(&server.get("/v1.0/inventory.gz").body, 1 << 20).expect("an inventory");
-    assert_eq!(inventory.entries.keys().map(ToString::to_string).collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(
+        inventory.entries.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        std::slice::from_ref(&name)
+    );
     let found = server.json(&format!("/lookup?guid={}&age=1&pdb=omap_stretched.pdb", &STRETCHED[..32]));
     assert_eq!(found["names"][0]["name"], name.as_str());
     assert_eq!(found["names"][0]["by"], serde_json::json!(["guid", "pdb"]));

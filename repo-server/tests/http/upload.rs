@@ -1,4 +1,20 @@
 //! Uploads: who may, what is taken, what is refused, and what the audit log says of it.
+//!
+//! The attacks tried on the server, each refused with the server up afterwards:
+//!
+//! | attack | test |
+//! |---|---|
+//! | no token, a wrong, an expired one, one for other actions or names | `tokens_missing_wrong_expired_or_for_something_else_are_refused` |
+//! | gzip, JSON, zip and CAB bombs, oversized bodies | `bombs_are_refused_and_the_server_stays_up` |
+//! | damaged PDB | `a_pdb_becomes_a_profile_and_stays_a_pdb` |
+//! | bodies without end, announced as huge, a byte at a time, silent, broken off | `a_body_without_end_or_without_haste_is_cut_off` |
+//! | heads a byte at a time, thousands of idle connections | `wire::` (slow-loris, limits) |
+//! | traversal in every encoding, symbolic links out of the repository, for reading | `nothing_but_documents_below_the_root_is_served` |
+//! | the same for writing, hidden and reserved names | `no_name_leads_out_of_the_repository` |
+//! | symlink documents to nowhere, out, in loops, over profiles | `symlinks_are_for_admins_and_lead_somewhere` |
+//! | upstream at a private address, redirects without end | `upstreams_that_lead_astray_are_refused` |
+//! | upstream redirect and pointer to a private address | `profile-gen`: `a_guard_is_asked_for_addresses_names_redirects_and_pointers` |
+//! | markup in names of profiles, structs and fields | `page::` |
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -10,6 +26,7 @@ use profile::Document;
 use sha2::{Digest as _, Sha256};
 
 use crate::server::{Answer, Server};
+use crate::upstream::{Page, Upstream};
 use crate::{data, kernel, skipped};
 
 const ID: &str = "3b43fad5034874490492495d552c0af6a5fab235";
@@ -297,4 +314,32 @@ fn no_name_leads_out_of_the_repository() {
     }
     assert!(!Path::new("/tmp/rekal-escape.gz").exists() && !root.path().join("x.gz").exists());
     assert_eq!(server.json("/list")["names"], serde_json::json!([]));
+}
+
+#[test]
+fn upstreams_that_lead_astray_are_refused() {
+    let (root, upstream) = (tempfile::tempdir().expect("scratch"), Upstream::start());
+    fs::create_dir(root.path().join("v1.0")).expect("the tree");
+    let id = "F8E2A8B5C9B74BF4A6E4A48F180099942";
+    let file = format!("ntkrnlmp.pdb/{id}/ntkrnlmp.pdb");
+    upstream.serve(&file, Page::Redirect(format!("/symbols/{file}")));
+    let config = |private| {
+        format!(
+            "[build]\nsymbol_servers = [{:?}]\nprivate_addresses = {private}\nwait_seconds = 30\n",
+            upstream.url()
+        )
+    };
+    let ask = |private| {
+        let server = Server::with(root.path(), &config(private));
+        let answer = server.get(&format!("/v1.0/nt/GUID/{id}.gz"));
+        assert_eq!(server.get("/healthz").status, 200);
+        (answer.status, String::from_utf8(answer.body).expect("text"))
+    };
+    let (status, why) = ask(false);
+    assert!(status >= 400 && why.contains("not a public address"), "{status} {why}");
+    assert_eq!(upstream.asked(), [""; 0], "a private address is not asked unless configured");
+    let (status, why) = ask(true);
+    assert!(status >= 400, "{status} {why}");
+    let asked = upstream.asked().iter().filter(|path| path.ends_with(&file)).count();
+    assert!((1..50).contains(&asked), "redirects end: {asked}");
 }
