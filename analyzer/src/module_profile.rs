@@ -174,7 +174,13 @@ pub fn fetch_error(failures: &[FetchError]) -> Error {
     let Some(told) = told else { return Error::analysis("nothing was asked for") };
     let asked = failures.iter().flat_map(|error| &error.trace);
     let lines = asked.map(|asked| format!("asked: {asked}")).collect();
+    let remembered = |error: &FetchError| {
+        error.trace.iter().any(|asked| matches!(asked.answer, symbol_server::Answer::Remembered(_)))
+    };
     let hint = match &told.failure {
+        Failure::NotFound if failures.iter().any(remembered) => {
+            "a store that did not have it is asked again after a day, or by rekal fetch_pdb --ask_again"
+        }
         Failure::NoStores => "name a store: rekal --symbol_path DIR_OR_URL ...",
         Failure::NotFound => {
             "check name and GUID: rekal peinfo FILE, or rekal -f IMAGE version_scan; a private build needs its own \

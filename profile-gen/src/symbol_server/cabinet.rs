@@ -28,8 +28,7 @@ pub enum CabinetError {
 }
 
 /// Whether bytes are a cabinet.
-#[must_use]
-pub fn is_cabinet(bytes: &[u8]) -> bool {
+pub(super) fn is_cabinet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 

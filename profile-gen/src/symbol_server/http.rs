@@ -69,13 +69,20 @@ impl Server {
         answer
     }
 
-    /// Whether names stand below their first two letters. Asked once, and only after the usual place was empty.
-    pub(super) fn has_two_tiers(&self) -> bool {
-        *self.two_tiers.get_or_init(|| {
-            let Some(url) = self.below(&[TWO_TIERS]) else { return false };
-            // The contents have no meaning; a page that a server shows for everything is markup.
-            matches!(self.small(&url, MAX_POINTER), Ok(text) if !text.trim_ascii_start().starts_with(b"<"))
-        })
+    /// Whether names stand below their first two letters. Asked until there is an answer, and only after the usual place
+    /// was empty.
+    pub(super) fn has_two_tiers(&self) -> Result<bool, Answer> {
+        if let Some(known) = self.two_tiers.get() {
+            return Ok(*known);
+        }
+        let Some(url) = self.below(&[TWO_TIERS]) else { return Ok(false) };
+        // The contents have no meaning; a page that a server shows for everything is markup.
+        let has = match self.small(&url, MAX_POINTER) {
+            Ok(text) => !text.trim_ascii_start().starts_with(b"<"),
+            Err(Answer::NotThere) => false,
+            Err(answer) => return Err(answer),
+        };
+        Ok(*self.two_tiers.get_or_init(|| has))
     }
 
     /// Whether it is known to keep names below their first two letters.

@@ -31,9 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::{Answer, Asked};
-pub use cabinet::{CabinetError, expand as expand_cabinet, is_cabinet};
+pub use cabinet::{CabinetError, expand as expand_cabinet};
 pub use id::{ExecutableFile, IdError, PdbFile};
 pub use path::{Defaults, MICROSOFT, SymbolPath};
+pub use pointer::Pointer;
 pub use transport::Guard;
 
 use check::Wanted;

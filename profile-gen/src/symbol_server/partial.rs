@@ -39,14 +39,14 @@ struct Kept {
 }
 
 impl Partial {
-    /// Continues the download of a URL that an earlier run left in the directory, or starts one. Without a directory,
-    /// and where another process is at it, the bytes do not outlive this process.
+    /// Continues the download of a URL that an earlier run left in the directory, or starts one. Without a directory that
+    /// can be written, and where another process is at it, the bytes do not outlive this process.
     pub(super) fn open(
         directory: Option<&Path>,
         url: &Url,
         listener: Option<Arc<dyn Listener>>,
     ) -> io::Result<Self> {
-        let kept = directory.map(|directory| open_kept(directory, url)).transpose()?.flatten();
+        let kept = directory.and_then(|directory| open_kept(directory, url).ok().flatten());
         let Some((file, kept)) = kept else {
             let file = tempfile::tempfile()?;
             return Ok(Self::new(file, None, Validators::default(), 0, listener));
@@ -104,6 +104,10 @@ impl Partial {
 
     /// Removes the download.
     pub(super) fn discard(self) {
+        self.remove();
+    }
+
+    fn remove(&self) {
         if let Some(Kept { part, record }) = &self.kept {
             let _ = fs::remove_file(part);
             let _ = fs::remove_file(record);
@@ -122,8 +126,11 @@ impl Receiver for Partial {
         self.file.set_len(self.have)?;
         self.file.seek(SeekFrom::Start(self.have))?;
         self.validators = head.validators.clone();
-        if let Some(Kept { record, .. }) = &self.kept {
-            transport::atomic::write(record, &serde_json::to_vec(&self.validators)?)?;
+        let record = serde_json::to_vec(&self.validators)?;
+        if self.kept.as_ref().is_some_and(|kept| transport::atomic::write(&kept.record, &record).is_err()) {
+            // Bytes that a later run would take for those of another answer must not stay.
+            self.remove();
+            self.kept = None;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ pub(super) const MAX_POINTER: u64 = 4096;
 
 /// What a pointer file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pointer {
+pub enum Pointer {
     /// The file is at this URL.
     Url(Box<Url>),
     /// The file is at this path.
@@ -20,7 +20,8 @@ pub(super) enum Pointer {
 
 impl Pointer {
     /// Reads `PATH:<path or URL>` or `MSG:<text>`; without either word the text is a path. `None` where there is none.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         let line =
             text.lines().map(|line| line.trim_matches(['\0', ' ', '\t'])).find(|line| !line.is_empty())?;

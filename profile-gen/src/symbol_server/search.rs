@@ -112,8 +112,12 @@ impl<'a> Search<'a> {
         let known = server.knows_two_tiers();
         for two_tiers in [known, !known] {
             // The second tier is looked into only where the server has one.
-            if two_tiers && !known && (server.closed().is_some() || !server.has_two_tiers()) {
-                break;
+            if two_tiers && !known {
+                match server.has_two_tiers() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(answer) => return self.miss(server.label(), answer),
+                }
             }
             for form in Form::ALL {
                 let Some(url) = server.address(self.wanted, two_tiers, form) else {

@@ -296,6 +296,25 @@ fn a_store_that_cannot_be_written_costs_a_warning() {
     );
 }
 
+#[test]
+fn a_place_for_the_state_that_cannot_be_written_costs_nothing() {
+    let (server, lab) = (Server::start(), Lab::new());
+    write(&lab.below("state"), b"a file, not a directory");
+    lab.fetch(&server.base()).expect_err("not there");
+    server.serve(AT, Page::Broken { bytes: pdb(20), tag: Some("\"1\""), after: 4000 });
+    assert_eq!(lab.fetch(&server.base()).expect("in parts").bytes, pdb(20));
+}
+
+#[test]
+fn trouble_with_the_second_tier_is_not_remembered() {
+    let (server, mut lab) = (Server::start(), Lab::new());
+    lab.options.limits = Limits { attempts: 1, ..lab.options.limits };
+    server.serve("/index2.txt", Page::Sequence(VecDeque::from([Page::Status(503, None), Page::file(".")])));
+    server.serve(&format!("/a.{AT}"), Page::file(pdb(0)));
+    assert!(unreachable(&fails(&lab, &server)).contains("503"));
+    lab.fetch(&server.base()).expect("below the first letters");
+}
+
 struct Public;
 
 impl Guard for Public {

@@ -416,3 +416,31 @@ fn reason(error: &reqwest::Error, options: &Options) -> String {
     }
     if error.source().is_none() { "the request failed".to_owned() } else { innermost.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_pauses_are_read_as_written_or_not_at_all() {
+        assert_eq!(content_range("bytes 4000-9999/10000"), (4000, Some(10_000)));
+        assert_eq!(content_range("bytes 0-1/*"), (0, None));
+        for odd in ["", "bytes", "bytes */10", "items 1-2/3", "bytes -5/x", "bytes 99999999999999999999-/1"] {
+            assert_eq!(content_range(odd).0, 0, "{odd}");
+        }
+        assert_eq!(retry_after(" 120 "), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after("-1").or(retry_after("soon")), None);
+    }
+
+    #[test]
+    fn only_strong_validators_prove_a_body_to_be_the_same() {
+        let validators = |etag: Option<&str>, date: Option<&str>| Validators {
+            etag: etag.map(str::to_owned),
+            last_modified: date.map(str::to_owned),
+        };
+        assert_eq!(validators(Some("\"1\""), Some("date")).strong(), Some("\"1\""));
+        assert_eq!(validators(Some("W/\"1\""), Some("date")).strong(), Some("date"));
+        assert_eq!(validators(Some("W/\"1\""), None).strong(), None);
+    }
+}

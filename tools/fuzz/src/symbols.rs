@@ -1,5 +1,6 @@
 //! What profiles are generated from.
 
+use profile_gen::symbol_server::{Defaults, PdbFile, Pointer, SymbolPath, expand_cabinet};
 use profile_gen::{LinuxOptions, btf, convert_linux_bytes, symbols};
 
 /// Converts `data` as `convert_profile` does, whatever it is; the profile must read back.
@@ -23,5 +24,27 @@ pub fn symbol_list(data: &[u8]) {
     if let Ok(list) = symbols::parse(data) {
         assert!(symbols::constants(&list.symbols).len() <= list.symbols.len());
         let _ = symbols::x86_64_slide(&list.symbols);
+    }
+}
+
+/// Expands `data` as a cabinet, to no more than the limit.
+pub fn cabinet(data: &[u8]) {
+    const LIMIT: u64 = 1 << 20;
+    if let Ok(bytes) = expand_cabinet(data, "a.pdb", LIMIT) {
+        assert!(bytes.len() as u64 <= LIMIT);
+    }
+}
+
+/// Reads `data` as a symbol path, as the pointer file of a store, and as name and identity of a PDB: what is accepted
+/// must be one plain file name.
+pub fn symbol_path(data: &[u8]) {
+    let _ = Pointer::parse(data);
+    let text = String::from_utf8_lossy(data);
+    let defaults = Defaults { store: Some("/store".as_ref()), home: Some("/home".as_ref()) };
+    let _ = SymbolPath::parse(&text, &defaults);
+    if let Some((name, id)) = text.rsplit_once(' ')
+        && let Ok(file) = PdbFile::parse(name, id)
+    {
+        assert!(!file.name().contains(['/', '\\', '\0']) && !file.name().starts_with('.'));
     }
 }
