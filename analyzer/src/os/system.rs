@@ -72,7 +72,8 @@ fn order(session: &Session) -> Result<[System; 2], Error> {
     if image.hints.vmcoreinfo.is_some() {
         return Ok(linux_first);
     }
-    Ok(if windows::looks_like(image) { windows_first } else { linux_first })
+    // The one takes no time, the other ends early where there is a Linux.
+    Ok(if windows::looks_like(image) || !linux::looks_like(image) { windows_first } else { linux_first })
 }
 
 /// The kernel of an image, whatever its system.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memchr::memmem;
-use memory::{AddressSpace, CHUNK, Paging, VirtualSpace, find_bytes, paging, scan_first};
+use memory::{AddressSpace, CHUNK, Image, Paging, VirtualSpace, find_bytes, paging, scan_first};
 use object::{Absent, Missing, Read};
 use profile::Profile;
 use profile::names::{BuildId, ProfileName, release_of_banner};
@@ -135,6 +135,14 @@ fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagno
         kept.unwrap_or_default()
     ));
     Some(kernel)
+}
+
+/// Whether the strongest evidence that can be had quickly says that an image is of Linux; no proof.
+#[must_use]
+pub fn looks_like(image: &Image) -> bool {
+    let mut evidence = Evidence::default();
+    evidence.find_vmcoreinfo(&*image.space);
+    image.hints.vmcoreinfo.is_some() || !evidence.vmcoreinfo.is_empty()
 }
 
 /// How far the search for evidence went.

@@ -37,7 +37,7 @@ mod vmcoreinfo;
 pub mod xarray;
 
 pub use carve::profile_of_image;
-pub use identify::{Hypothesis, Located, located};
+pub use identify::{Hypothesis, Located, located, looks_like};
 pub use kernel::{Kernel, KernelFact, Layout, types};
 pub use task::{ProcessFilter, Task, processes};
 pub use vmcoreinfo::VmcoreInfo;

@@ -11,11 +11,10 @@ use memory::{AddressSpace, CHUNK, Image, VirtualSpace, scan};
 use profile::names::PdbId;
 
 use super::roots::{self, KERNEL_HALF, KERNEL_HALF_32, Quality, Root};
+use crate::module_profile::KERNEL_PDBS;
 use crate::pe::rsds::MAX_RECORD;
 use crate::pe::{Pe, Rsds};
 
-/// PDBs of Windows kernels: one and several processors, without and with PAE.
-const KERNEL_PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrpamp.pdb", "ntkrnlpa.pdb"];
 /// Most candidates of one sort that are looked at.
 const MAX_CANDIDATES: usize = 4096;
 /// Most pages of a mapped run of the kernel's half that are looked at for an image.
@@ -134,7 +133,10 @@ impl Evidence {
     /// Kernel images that the tested roots map, best root first; ends at the first whose build is known.
     pub(super) fn kernels(&self, space: &Arc<dyn AddressSpace>) -> Vec<Found> {
         let mut found = Vec::new();
-        for (_, root) in self.roots.iter().filter(|(quality, _)| quality.shared_data).take(16) {
+        // Where the shared page is missing from the image, the fullest tables must do.
+        let shared = self.roots.iter().any(|(quality, _)| quality.shared_data);
+        let likely = self.roots.iter().filter(|(quality, _)| quality.shared_data || !shared);
+        for (_, root) in likely.take(16) {
             let image = find_image(space, root);
             let done = image.as_ref().is_some_and(|image| image.build.is_some());
             found.extend(image);

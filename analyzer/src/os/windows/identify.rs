@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use memory::{AddressSpace, Image, VirtualSpace};
 use profile::Profile;
+use profile::names::ProfileName;
 use repository::{LoadError, Loaded};
 
 use super::evidence::{Build, Evidence, Found};
 use super::kernel::{Kernel, Layout};
 use super::roots::{self, MODES, Root};
-use super::triage;
 use super::verify::{system_dtb, verify};
+use super::{remembered, triage};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::module_profile::{self, ModuleProfile, Unavailable};
@@ -50,10 +51,17 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     }
     for scanned in [false, true] {
         if scanned {
+            // Only a search of all memory is worth remembering.
+            if let Some(kernel) = search.remembered(image)? {
+                return Ok(kernel);
+            }
             evidence.scan(image);
         }
         for found in evidence.kernels(&image.space) {
             if let Some(kernel) = search.try_found(&image.space, &evidence, &found)? {
+                if scanned {
+                    remembered::remember(session, image, kernel.layout(), kernel.profile_name());
+                }
                 return Ok(kernel);
             }
         }
@@ -94,6 +102,23 @@ struct Candidate {
 }
 
 impl Search<'_> {
+    /// The kernel where an earlier run found it, if it is there.
+    fn remembered(&mut self, image: &Image) -> Result<Option<Kernel>, Error> {
+        let Some(known) = remembered::recall(self.session, image) else { return Ok(None) };
+        let Ok(name) = ProfileName::new(&known.profile) else { return Ok(None) };
+        let Ok(loaded) = self.session.repositories()?.load_named(&name) else { return Ok(None) };
+        let Loaded { name, profile, source, .. } = loaded;
+        let candidate = Candidate { name, source, profile: Arc::new(profile) };
+        let layout = Layout { paging: known.root.paging, dtb: known.root.dtb, base: known.base };
+        match verify(&candidate.profile, &image.space, layout) {
+            Ok(()) => Ok(Some(self.kernel(&image.space, candidate, layout, &known.root))),
+            Err(reason) => {
+                self.diagnosis.decided(format!("what an earlier run found does not hold: {reason}"));
+                Ok(None)
+            }
+        }
+    }
+
     /// A dump without physical memory: the profile the user named, if the process in the dump agrees with it.
     fn triage(mut self, image: &Image) -> Result<Kernel, Error> {
         let build = image.hints.windows.as_ref().and_then(|windows| windows.build);

@@ -104,6 +104,12 @@ impl Kernel {
         self.layout.dtb
     }
 
+    /// Where the kernel stands.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Virtual address of the kernel's image, which symbols are relative to.
     #[must_use]
     pub fn base(&self) -> u64 {

@@ -23,6 +23,7 @@ pub mod paged;
 pub mod pool;
 pub mod process;
 pub mod process_scan;
+mod remembered;
 pub mod resolver;
 pub mod reverse;
 mod roots;

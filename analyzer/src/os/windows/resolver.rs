@@ -6,11 +6,13 @@
 use std::sync::{Arc, OnceLock};
 
 use memory::AddressSpace;
+use object::Read;
 use profile::Profile;
 use profile::names::ProfileName;
 
+use super::library::libraries;
 use super::module::{modules, short_name};
-use super::{Kernel, KernelFact};
+use super::{Kernel, KernelFact, Process};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::os::expression::{Base, Expression, matches};
@@ -120,6 +122,14 @@ impl Table {
 /// Loads the profile of a name from the repositories; says who was asked where none has it.
 type LoadProfile = Box<dyn Fn(&ProfileName) -> Result<Profile, String> + Send + Sync>;
 
+fn loader(session: &Session) -> LoadProfile {
+    let repositories = session.repositories().map(Arc::clone);
+    Box::new(move |name| {
+        let repositories = repositories.as_ref().map_err(ToString::to_string)?;
+        repositories.load_named(name).map(|loaded| loaded.profile).map_err(|error| error.to_string())
+    })
+}
+
 /// Symbols of the kernel and its modules, or of a process.
 pub struct Resolver {
     kernel: Arc<Kernel>,
@@ -127,9 +137,25 @@ pub struct Resolver {
     space: Arc<dyn AddressSpace>,
     modules: Vec<Loaded>,
     load: LoadProfile,
+    /// The only modules whose profiles are looked for; empty for all.
+    tracked: &'static [&'static str],
 }
 
 impl Resolver {
+    /// Symbols of the modules of a process, as its loader lists them. Processes have many modules and there are many of them,
+    /// so profiles are looked for of few; the others have what they export.
+    pub fn of_process(session: &Session, kernel: &Arc<Kernel>, process: &Process<'_>) -> Read<Self> {
+        let user = process.user_target(kernel)?;
+        let mut modules = Vec::new();
+        for library in libraries(&session.notes, process, &user)?.into_iter().take(MAX_MODULES) {
+            if let (Ok(name), Ok(base), Ok(size)) = (library.name, library.base, library.size) {
+                modules.push(Loaded::new(short_name(&name), base, size.into()));
+            }
+        }
+        let space = Arc::clone(user.shared_space());
+        Ok(Self { kernel: Arc::clone(kernel), space, modules, load: loader(session), tracked: &["ntdll"] })
+    }
+
     fn new(session: &Session, kernel: Arc<Kernel>, mut modules: Vec<Loaded>) -> Self {
         if !modules.iter().any(|module| module.base == kernel.base()) {
             modules.insert(0, Loaded::new(KERNEL.to_owned(), kernel.base(), KERNEL_SIZE));
@@ -139,13 +165,8 @@ impl Resolver {
             module.symbols =
                 OnceLock::from(Ok(Table::Profile(Arc::clone(kernel.target().types().profile()))));
         }
-        let repositories = session.repositories().map(Arc::clone);
-        let load: LoadProfile = Box::new(move |name| {
-            let repositories = repositories.as_ref().map_err(ToString::to_string)?;
-            repositories.load_named(name).map(|loaded| loaded.profile).map_err(|error| error.to_string())
-        });
         let space = Arc::clone(kernel.target().shared_space());
-        Self { kernel, space, modules, load }
+        Self { kernel, space, modules, load: loader(session), tracked: &[] }
     }
 
     /// The module that holds an address: `nt`, or a loaded module; `None` for memory of none.
@@ -164,7 +185,9 @@ impl Resolver {
 
     fn read(&self, loaded: &Loaded) -> Result<Table, String> {
         let pe = Pe::mapped(&self.space, loaded.base).map_err(|why| why.to_string())?;
-        if let Ok(record) = pe.rsds()
+        let wanted = self.tracked.is_empty() || self.tracked.contains(&loaded.name.as_str());
+        if wanted
+            && let Ok(record) = pe.rsds()
             && let Ok(name) = ProfileName::new(&format!("{}/GUID/{}", loaded.name, record.id))
             && let Ok(profile) = (self.load)(&name)
         {

@@ -3,7 +3,8 @@
 //! Walks the list of threads of each process; a thread taken off that list does not appear, compare with `thrdscan`. Truth: the
 //! number of threads of each process in the output of original Rekall for a Windows 7 system.
 
-use crate::os::symbols::symbols;
+use crate::os::symbols::{Symbols as _, symbols};
+use crate::os::windows::resolver::Resolver;
 use crate::os::windows::thread::threads;
 use crate::os::windows::{KernelFact, ProcessFilter};
 use crate::plugin::prelude::*;
@@ -21,13 +22,13 @@ row! {
         tid: Read<u64>,
         /// Where it started.
         start: Read<Address>,
-        /// Symbol there; absent outside of kernel modules.
+        /// Symbol there; absent outside of modules.
         start_symbol: Option<String>,
         /// Name of its process.
         process as "Process": Read<String>,
         /// Where the program asked it to start.
         win32_start: Read<Address>,
-        /// Symbol there; absent outside of kernel modules.
+        /// Symbol there; absent outside of modules.
         win32_start_symb: Option<String>,
     }
 }
@@ -51,9 +52,15 @@ impl Plugin for Threads {
                 }
                 Err(_) => continue,
             };
+            // Processes without a loader have threads in the kernel only.
+            let own = Resolver::of_process(session, &kernel, &process).ok();
             for thread in found {
                 let (start, win32_start) = (thread.start(), thread.win32_start());
-                let symbol = |at: &Read<u64>| at.as_ref().ok().and_then(|at| symbols.describe(*at));
+                let symbol = |at: &Read<u64>| match at {
+                    Ok(at) if *at < kernel.user_end() => own.as_ref().and_then(|own| own.describe(*at)),
+                    Ok(at) => symbols.describe(*at),
+                    Err(_) => None,
+                };
                 out.push(Row {
                     thread: thread.obj_ref(),
                     pid: thread.pid(),
