@@ -19,6 +19,8 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
         })
         .collect();
     found.sort_unstable();
+    // Several systems may have a command of one name.
+    found.dedup();
     found.into_iter().take(MAX).map(|(_, candidate)| candidate).collect()
 }
 
