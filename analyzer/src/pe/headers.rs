@@ -127,12 +127,14 @@ pub struct Section {
 }
 
 impl Section {
-    /// Bytes of the section in memory that come from the file.
+    /// Bytes of the section in memory that come from the file. Pages are mapped whole, so with what the file has there
+    /// behind the section's end. `alignment` is that of sections in memory.
     #[must_use]
-    pub fn initialized(&self) -> u32 {
+    pub fn initialized(&self, alignment: u32) -> u32 {
         // A virtual size of 0 is an old linker's way to say that it is the raw size.
         let virtual_size = if self.virtual_size == 0 { self.raw_size } else { self.virtual_size };
-        self.raw_size.min(virtual_size)
+        let mapped = virtual_size.checked_next_multiple_of(alignment.max(1)).unwrap_or(u32::MAX);
+        self.raw_size.min(mapped)
     }
 }
 

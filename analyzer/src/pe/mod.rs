@@ -20,6 +20,7 @@ mod headers;
 mod imports;
 mod names;
 mod reader;
+mod rebuild;
 mod resources;
 pub mod rsds;
 mod version;
@@ -33,6 +34,7 @@ pub use debug::DebugEntry;
 pub use exports::{Export, ExportTarget, Exports};
 pub use headers::{Directory, DirectoryIndex, Headers, Section};
 pub use imports::{BoundImport, ImportKind, ImportedBy, ImportedFunction, ImportedModule};
+pub use rebuild::{Loss, Rebuilt};
 pub use rsds::Rsds;
 pub use version::{FixedVersion, VersionInfo, VersionString};
 

@@ -28,7 +28,7 @@ pub(super) fn as_loaded(file: &Arc<dyn AddressSpace>, offset: u64, headers: &Hea
         let aligned = headers.section_alignment >= 4096;
         let from = if aligned { section.raw_offset & !(SECTOR - 1) } else { section.raw_offset };
         if from != 0 {
-            runs.push(run(section.rva, section.initialized(), from));
+            runs.push(run(section.rva, section.initialized(headers.section_alignment), from));
         }
     }
     let size = headers.size_of_image.max(headers.size_of_headers);

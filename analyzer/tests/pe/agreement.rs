@@ -266,7 +266,8 @@ pub(crate) fn loaded(path: &std::path::Path) -> Option<Vec<u8>> {
     memory[..headers].copy_from_slice(&file[..headers]);
     for section in truth.all("Section") {
         let (from, to) = (at(section, "PointerToRawData"), at(section, "VirtualAddress"));
-        let len = at(section, "RawDataSize").min(at(section, "VirtualSize"));
+        // Whole pages of the file are mapped.
+        let len = at(section, "RawDataSize").min(at(section, "VirtualSize").next_multiple_of(4096));
         memory[to..to + len].copy_from_slice(&file[from..from + len]);
     }
     Some(memory)

@@ -14,3 +14,4 @@ mod commands;
 mod damage;
 mod fixture;
 mod readobj;
+mod rebuild;
