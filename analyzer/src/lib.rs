@@ -7,6 +7,7 @@
 //! ```
 
 pub mod cli;
+pub mod copied;
 pub mod diagnosis;
 pub mod error;
 pub mod module_profile;

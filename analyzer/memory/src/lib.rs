@@ -1,8 +1,8 @@
 //! Bytes of a memory image: formats, page tables, caches. Knows no symbol, no operating system, no profile.
 //!
 //! ```text
-//! file ─► gzip, xz, zstd, flattened ─► LiME, ELF core, kdump, AVML, raw ─► page tables
-//!         (FileSpace, RunSpace)         physical memory (Image::space)      VirtualSpace
+//! file ─► gzip, xz, zstd, EWF, pieces ─► LiME, ELF core, crash dump, AFF4, raw, ... ─► page tables
+//!         (FileSpace, BlockSpace)        physical memory (Image::space)             VirtualSpace
 //! ```
 //! Every layer is an [`AddressSpace`] over the one below. [`open`] stacks them by content, round by round
 //! ([`format::FORMATS`]); [`VirtualSpace`] puts a table-driven walker ([`paging::Paging`]) on top. A read
@@ -29,6 +29,7 @@ mod runs;
 mod scan;
 mod space;
 mod spool;
+pub mod write;
 mod xpress;
 mod xz;
 mod zeros;

@@ -32,6 +32,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::version_scan::VersionScan,
     // Any image.
     &core::address_resolver::AddressResolver,
+    &core::aff4acquire::Aff4acquire,
+    &core::ewfacquire::Ewfacquire,
     &core::imagecopy::Imagecopy,
     &core::inspect_vaddr::InspectVaddr,
     &core::load_as::LoadAs,
@@ -77,6 +79,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &windows::psscan::Psscan,
     &windows::pstree::Pstree,
     &windows::psxview::Psxview,
+    &windows::raw2dmp::Raw2dmp,
     &windows::threads::Threads,
     &windows::vad::Vad,
     &windows::vtop::Vtop,

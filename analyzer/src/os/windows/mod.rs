@@ -9,6 +9,7 @@
 //! resolver                            names of addresses
 //! ```
 
+mod dump_header;
 mod evidence;
 pub mod handle;
 mod identify;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 use memory::{AddressSpace as _, Image, VirtualSpace};
 
+pub use dump_header::dump_header;
 pub use kernel::{Kernel, KernelFact, Layout, is_kernel, types};
 pub use process::{Process, ProcessFilter, processes};
 pub use roots::Version;

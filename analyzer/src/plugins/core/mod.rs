@@ -1,12 +1,14 @@
 //! Commands for any image, and those that need none.
 
 pub mod address_resolver;
+pub mod aff4acquire;
 pub mod build_index;
 pub mod build_inventory;
 pub mod build_local_profile;
 pub mod convert_profile;
 pub mod dt;
 pub mod dump;
+pub mod ewfacquire;
 pub mod fetch_pdb;
 pub mod guess_guid;
 pub mod imagecopy;

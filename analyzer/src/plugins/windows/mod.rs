@@ -10,6 +10,7 @@ pub mod pslist;
 pub mod psscan;
 pub mod pstree;
 pub mod psxview;
+pub mod raw2dmp;
 pub mod threads;
 pub mod vad;
 pub mod vtop;
