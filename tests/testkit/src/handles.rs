@@ -104,11 +104,6 @@ impl Machine {
         let pages = entries.keys().next_back().map_or(0, |last| last / per_page) + 1;
         let mut leaves = Vec::new();
         for page in 0..pages {
-            // Pages between far handles need not exist.
-            if page > 0 && entries.range(page * per_page..(page + 1) * per_page).next().is_none() {
-                leaves.push(0);
-                continue;
-            }
             let at = self.allocate(Kind::Paged, *b"Obtb", PAGE);
             leaves.push(at);
             for (&index, &(body, access)) in entries.range(page * per_page..(page + 1) * per_page) {

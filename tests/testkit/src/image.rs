@@ -119,6 +119,7 @@ impl Machine {
             ("MmNonPagedPoolEnd", nonpaged_end),
             ("MiNonPagedPoolEnd", nonpaged_end),
             ("MmPagedPoolStart", paged),
+            ("MmSubsectionBase", nonpaged),
             ("MmPagedPoolEnd", paged_end),
         ] {
             self.set_variable(name, value);

@@ -112,6 +112,7 @@ impl Tables {
     /// Makes an address space whose top table stands at `root`, or anywhere.
     pub(crate) fn add_space(&mut self, physical: &mut Physical, root: Option<u64>) -> usize {
         let id = self.spaces.len();
+        let root_given = root;
         let root = match (root, self.paging) {
             (Some(root), _) => root,
             (None, Paging::Pae) => {
@@ -125,6 +126,18 @@ impl Tables {
         };
         physical.write(root / PAGE * PAGE, &[]);
         physical.uses.insert(root / PAGE, Use::Root { space: id });
+        if let (Some(root), Paging::Pae) = (root_given, self.paging) {
+            // The first process's directories follow its top table.
+            for quarter in 0..4u64 {
+                let frame = root / PAGE + 1 + quarter;
+                let va = self.paging.pte_address(0, self.paging.pte_address(0, quarter << 30));
+                self.put(physical, root + quarter * 8, (frame * PAGE) | PRESENT);
+                physical.write(frame * PAGE, &[0; 8]);
+                physical
+                    .uses
+                    .insert(frame, Use::Mapped { pte: root + quarter * 8, va: va / PAGE * PAGE, space: id });
+            }
+        }
         self.spaces.push(Space { root, pages: BTreeMap::new(), large: Vec::new() });
         id
     }
@@ -229,7 +242,8 @@ impl Tables {
 
     /// Three of the four page directories are the same everywhere or private; the last one holds the self-map of all four.
     fn finish_pae(&mut self, physical: &mut Physical) {
-        const SELF_MAP: u64 = 0xC060_0000;
+        // Where the entries of all pages appear; those of the directories themselves follow at 0xC0600000.
+        const SELF_MAP: u64 = 0xC000_0000;
         for space in 0..self.spaces.len() {
             for quarter in 0..4u64 {
                 self.entry(physical, space, quarter << 30, 1);

@@ -56,6 +56,20 @@ pub fn windows_xp_pae() -> System {
     System::windows_xp_pae(profile, &name)
 }
 
+/// Windows XP SP3 without PAE: the same profile with entries of 4 bytes in its page tables.
+pub fn windows_xp() -> System {
+    let parse = |bytes| Profile::parse(bytes, &Limits::default()).expect("a profile of this crate");
+    let mut document = parse(XP).to_document().expect("a readable profile");
+    document.structs.extend(parse(XP_ENTRIES).to_document().expect("a readable profile").structs);
+    let guid_age = "58505350335838360000000000000000".to_owned() + "1";
+    document.set("PDBFile", "ntoskrnl.pdb");
+    document.set("GUID_AGE", guid_age.as_str());
+    System::windows_xp(parse(document.to_canonical_json().as_bytes()), &guid_age)
+}
+
+/// What differs without PAE.
+const XP_ENTRIES: &[u8] = include_bytes!("../profiles/xp_sp3_x86_entries.json");
+
 /// The document behind [`windows_xp_pae`], for repositories.
 pub const XP: &[u8] = include_bytes!("../profiles/xp_sp3_pae.json");
 

@@ -20,6 +20,9 @@ use crate::vads::{Page, Vad};
 /// Start of the machine, seconds since 1970.
 const BOOT: u64 = 1_329_909_000;
 
+/// The process whose handle table has three levels: its only listed handle is far up.
+pub const DEEP_TABLE_PID: u64 = 860;
+
 /// What a handle refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -432,7 +435,7 @@ fn handles(processes: &[Process], system: &System) -> Vec<Open> {
     // Far enough to need tables of three levels.
     let (entry, pointer) = if system.is_64() { (16, 8) } else { (8, 4) };
     let far = (4096 / entry) * (4096 / pointer) * 4 + 0x10;
-    handles.push(open(860, far, file("\\Windows\\System32\\far.log"), 0x12_0116));
+    handles.push(open(DEEP_TABLE_PID, far, file("\\Windows\\System32\\far.log"), 0x12_0116));
     // csrss.exe has a handle to every process of its session, the hidden one included.
     for (csrss, session) in [(604, 0), (1200, 1)] {
         let own = processes.iter().filter(|process| process.session == Some(session) && process.pid != csrss);

@@ -116,7 +116,7 @@ impl System {
             build_lab: "2600.xpsp.080413-2111",
             pdb: Pdb::new("ntkrpamp.pdb", guid_age),
             kernel_base: 0x804D_7000,
-            dtb: None,
+            dtb: Some(0x33_E000),
             self_map: 0,
             nonpaged_pool: 0x8180_0000,
             paged_pool: 0xE100_0000,
@@ -124,6 +124,22 @@ impl System {
             drivers: 0xF840_0000,
             cookie: 0,
         }
+    }
+
+    /// Windows XP SP3 without PAE, from a profile.
+    pub fn windows_xp(profile: Profile, guid_age: &str) -> Self {
+        Self {
+            paging: Paging::X86,
+            pdb: Pdb::new("ntoskrnl.pdb", guid_age),
+            dtb: Some(0x3_9000),
+            ..Self::windows_xp_pae(profile, guid_age)
+        }
+    }
+
+    /// The same system on a processor with five levels of page tables.
+    #[must_use]
+    pub fn with_five_levels(self) -> Self {
+        Self { paging: Paging::La57, ..self }
     }
 
     /// Whether pointers have 8 bytes.

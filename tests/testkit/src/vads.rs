@@ -321,9 +321,11 @@ impl Machine {
         if layouts.has("_MMPTE_SUBSECTION", "SubsectionAddress") {
             members.push(("SubsectionAddress", subsection));
         } else {
-            // 32 bits without PAE: the address in units of 8 bytes, in two parts.
-            members.push(("SubsectionAddressLow", subsection >> 3));
-            members.push(("SubsectionAddressHigh", subsection >> 7));
+            // 32 bits without PAE: the distance from the start of the non-paged pool in units of 8 bytes, in two parts.
+            let distance = subsection - self.system.nonpaged_pool;
+            members.push(("SubsectionAddressLow", distance >> 3));
+            members.push(("SubsectionAddressHigh", distance >> 7));
+            members.push(("WhichPool", 1));
         }
         layouts.compose("_MMPTE_SUBSECTION", &members)
     }
@@ -368,9 +370,8 @@ impl Machine {
                 self.tables.remember(space.0, va, frame);
             }
             Page::PrototypeByVad(bytes) => {
-                // All ones in the address: MI_PTE_LOOKUP_NEEDED.
-                let entry =
-                    self.prototype_entry(if self.system.is_64() { 0xFFFF_FFFF_0000 } else { 0xFFFF_FFFF });
+                // All ones where the page's place would be: MI_PTE_LOOKUP_NEEDED.
+                let entry = software(&[("Prototype", 1), ("PageFileHigh", u64::MAX)]);
                 let frame = self.prototype_frame(proto_at(), bytes);
                 self.tables.set_entry(&mut self.physical, space.0, va, entry);
                 self.tables.remember(space.0, va, frame);
@@ -427,7 +428,10 @@ impl Machine {
         if layouts.has("_MMPTE_PROTOTYPE", "ProtoAddress") {
             layouts.compose("_MMPTE_PROTOTYPE", &[("Prototype", 1), ("ProtoAddress", at)])
         } else {
-            let parts = [("Prototype", 1), ("ProtoAddressLow", at >> 2), ("ProtoAddressHigh", at >> 9)];
+            // The distance from the start of the paged pool in units of 4 bytes, in two parts.
+            let distance = at - self.system.paged_pool;
+            let parts =
+                [("Prototype", 1), ("ProtoAddressLow", distance >> 2), ("ProtoAddressHigh", distance >> 9)];
             layouts.compose("_MMPTE_PROTOTYPE", &parts)
         }
     }
