@@ -10,6 +10,7 @@ pub mod cli;
 pub mod copied;
 pub mod diagnosis;
 pub mod error;
+pub mod manage;
 pub mod module_profile;
 pub mod notes;
 pub mod os;

@@ -48,19 +48,18 @@ fn starts_as_json(file: &mut File) -> std::io::Result<bool> {
     let read = file.read(&mut head)?;
     file.rewind()?;
     let mut start = Vec::new();
+    // What cannot be decompressed is no document; the other readers say what is wrong with it.
     match Wrapper::of(head.get(..read).unwrap_or_default()) {
         None => {
             file.take(HEAD).read_to_end(&mut start)?;
         }
-        // What cannot be decompressed is no document; the other readers say what is wrong with it.
         Some(Wrapper::Gzip) => {
-            drop(flate2::read::MultiGzDecoder::new(file).take(HEAD).read_to_end(&mut start))
+            let _ = flate2::read::MultiGzDecoder::new(file).take(HEAD).read_to_end(&mut start);
         }
-        Some(Wrapper::Xz) => drop(
-            lzma_rust2::XzReader::new_mem_limit(file, true, crate::unpack::DICTIONARY_KIB)
-                .take(HEAD)
-                .read_to_end(&mut start),
-        ),
+        Some(Wrapper::Xz) => {
+            let reader = lzma_rust2::XzReader::new_mem_limit(file, true, crate::unpack::DICTIONARY_KIB);
+            let _ = reader.take(HEAD).read_to_end(&mut start);
+        }
         Some(Wrapper::Zstd) => {}
     }
     Ok(start.trim_ascii_start().starts_with(b"{"))

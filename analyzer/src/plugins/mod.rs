@@ -24,6 +24,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::guess_guid::GuessGuid,
     &core::info::Info,
     &core::make_symlink::MakeSymlink,
+    &core::manage_repo::ManageRepo,
     &core::parse_pdb::ParsePdb,
     &core::peinfo::Peinfo,
     &core::profile::Profile,

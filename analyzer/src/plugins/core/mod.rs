@@ -16,6 +16,7 @@ pub mod info;
 pub mod inspect_vaddr;
 pub mod load_as;
 pub mod make_symlink;
+pub mod manage_repo;
 pub mod parse_pdb;
 pub mod peinfo;
 pub mod profile;
