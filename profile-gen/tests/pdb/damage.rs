@@ -6,14 +6,9 @@ use profile_gen::pdb::{PdbOptions, convert_pdb};
 
 use crate::{data, skipped};
 
-#[test]
-fn damaged_files_end_as_errors_or_reports() {
-    let fuzzed = data("pdb").join("fuzzed.pdb");
-    let Ok(bytes) = fs::read(&fuzzed) else { return skipped("no damaged PDB in the test data") };
-    let _ = convert_pdb(&bytes, &PdbOptions::default());
-    let small = fs::read(data("rekall-golden").join("inputs/types_x64.pdb")).expect("test data is readable");
-    // A fixed sequence, so a failure can be repeated (xorshift).
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+/// Copies of one file, damaged in 1 to 8 bytes and sometimes cut off; the same for the same seed (xorshift).
+fn mutate(small: &[u8], seed: u64, copies: usize) -> (usize, usize) {
+    let mut state = seed;
     let mut random = move |below: usize| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -21,8 +16,8 @@ fn damaged_files_end_as_errors_or_reports() {
         usize::try_from(state % below as u64).expect("below a usize")
     };
     let (mut good, mut bad) = (0, 0);
-    for _ in 0..10_000 {
-        let mut copy = small.clone();
+    for _ in 0..copies {
+        let mut copy = small.to_vec();
         if random(10) == 0 {
             copy.truncate(random(small.len()));
         }
@@ -42,7 +37,52 @@ fn damaged_files_end_as_errors_or_reports() {
             }
         }
     }
-    assert!(good > 1000 && bad > 500, "{good} read, {bad} refused");
+    (good, bad)
+}
+
+#[test]
+fn twenty_thousand_damaged_files_end_as_errors_or_reports() {
+    let fuzzed = data("pdb").join("fuzzed.pdb");
+    let Ok(bytes) = fs::read(&fuzzed) else { return skipped("no damaged PDB in the test data") };
+    let _ = convert_pdb(&bytes, &PdbOptions::default());
+    let small = fs::read(data("rekall-golden").join("inputs/types_x64.pdb")).expect("test data is readable");
+    let seeds = [0x9e37_79b9_7f4a_7c15, 0x2545_f491_4f6c_dd1d];
+    let counts = std::thread::scope(|scope| {
+        let runs = seeds.map(|seed| {
+            scope.spawn({
+                let small = &small;
+                move || mutate(small, seed, 10_000)
+            })
+        });
+        runs.map(|run| run.join().expect("no panic"))
+    });
+    let good: usize = counts.iter().map(|(good, _)| good).sum();
+    let bad: usize = counts.iter().map(|(_, bad)| bad).sum();
+    assert_eq!(good + bad, 20_000);
+    assert!(good > 2000 && bad > 1000, "{good} read, {bad} refused");
+}
+
+#[test]
+fn a_list_of_arguments_is_as_long_as_its_record_whatever_its_count_says() {
+    let path = data("rekall-golden").join("inputs/types_x64.pdb");
+    let Ok(mut bytes) = fs::read(&path) else { return skipped("no files of the original") };
+    let expected = convert_pdb(&bytes, &PdbOptions::default()).expect("a whole PDB");
+    // LF_ARGLIST: length, leaf, count of 4 bytes, types. The library would allocate what the count says: 16 GiB.
+    let lists: Vec<usize> = (2..bytes.len() - 6)
+        .filter(|&at| bytes[at..at + 2] == [0x01, 0x12])
+        .filter(|&at| {
+            let word = |at: usize, len: usize| {
+                bytes[at..at + len].iter().rev().fold(0, |n, &b| n << 8 | usize::from(b))
+            };
+            word(at - 2, 2) == 6 + 4 * word(at + 2, 4) && word(at + 2, 4) > 0
+        })
+        .collect();
+    assert!(lists.len() >= 3, "{} lists", lists.len());
+    for at in lists {
+        bytes[at + 2..at + 6].fill(0xff);
+    }
+    let hostile = convert_pdb(&bytes, &PdbOptions::default()).expect("readable all the same");
+    assert_eq!(hostile.document.structs, expected.document.structs);
 }
 
 #[test]

@@ -57,3 +57,12 @@ pub fn index_spec(data: &[u8]) {
         let _ = IndexSpec::parse(text);
     }
 }
+
+/// Reads `data` as a symbol table of Volatility 3; what is read must survive writing it as one again.
+pub fn isf(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(document) = profile::isf::document_from_isf(text) {
+        let again = profile::isf::document_from_isf(&profile::isf::document_to_isf(&document));
+        assert_eq!(again.expect("our own table").structs.len(), document.structs.len());
+    }
+}

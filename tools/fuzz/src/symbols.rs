@@ -1,6 +1,7 @@
 //! What profiles are generated from.
 
 use profile_gen::symbol_server::{Defaults, PdbFile, Pointer, SymbolPath, expand_cabinet};
+use profile_gen::pdb::{PdbOptions, convert_pdb};
 use profile_gen::{LinuxOptions, btf, convert_linux_bytes, symbols};
 
 /// Converts `data` as `convert_profile` does, whatever it is; the profile must read back.
@@ -46,5 +47,15 @@ pub fn symbol_path(data: &[u8]) {
         && let Ok(file) = PdbFile::parse(name, id)
     {
         assert!(!file.name().contains(['/', '\\', '\0']) && !file.name().starts_with('.'));
+    }
+}
+
+/// Converts `data` as `parse_pdb` does; the profile must read back.
+pub fn pdb(data: &[u8]) {
+    if let Ok(converted) = convert_pdb(data, &PdbOptions::default()) {
+        let text = converted.document.to_canonical_json();
+        let read = profile::Profile::parse_text(text).expect("our own text");
+        read.to_document().expect("our own structs");
+        let _ = (converted.report.losses(), converted.report.remarks());
     }
 }
