@@ -52,8 +52,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the repository at `root` and looks through it. Blocks.
+    /// Opens the repository at `root`, a directory or (with the feature `s3`) `s3://bucket/prefix`, and looks through it.
+    /// Blocks.
     pub fn open(root: &Path, config: Config) -> io::Result<Arc<Self>> {
+        if let Some(place) = root.to_str().and_then(|root| root.strip_prefix("s3://")) {
+            return Self::over(bucket(place)?, None, config);
+        }
         let disk = Disk::open(root)?;
         let beside = disk.beside();
         Self::over(Box::new(disk), beside, config)
@@ -123,6 +127,16 @@ impl Service {
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
+}
+
+#[cfg(feature = "s3")]
+fn bucket(place: &str) -> io::Result<Box<dyn Blobs>> {
+    Ok(Box::new(crate::bucket::Bucket::open(place)?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(_: &str) -> io::Result<Box<dyn Blobs>> {
+    Err(io::Error::other("this program was built without buckets; build it with the cargo feature s3"))
 }
 
 /// Every route. GET implies HEAD; a method that a route does not have is 405.

@@ -14,7 +14,7 @@ use transport::atomic;
 const MAX_DEPTH: usize = 16;
 
 /// Most files and directories looked at in one walk.
-const MAX_FILES: usize = 1_000_000;
+pub(crate) const MAX_FILES: usize = 1_000_000;
 
 /// What tells one state of a file from the next, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

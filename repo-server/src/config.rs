@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 /// The configuration file. Unknown keys are errors, so that a misspelt limit is not silently ignored.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The repository: a directory that holds `v1.0/`, or that directory itself; or, in a build with the feature
@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 /// Certificate and key for https.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// PEM file with the certificate chain, the server's own first.
@@ -38,7 +38,7 @@ pub struct Tls {
 }
 
 /// Bounds on what clients may take.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Most connections at a time; more are answered 503 and closed.
@@ -81,7 +81,7 @@ impl Default for Limits {
 }
 
 /// Building profiles that are missing from symbols of upstream servers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Build {
     /// Base URLs of symbol servers, asked in order. Empty means that nothing is fetched or built.
@@ -166,7 +166,7 @@ impl Default for Build {
 }
 
 /// What clients may send.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Uploads {
     /// Who may send what. Empty means that every upload is refused.
@@ -206,7 +206,7 @@ impl Default for Uploads {
 }
 
 /// Who may send what. `rekal repo token` makes one.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
     /// Who it was given to; what the audit log says.
@@ -237,7 +237,7 @@ pub enum Scope {
 }
 
 /// What is logged to standard error, one JSON object per line.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Log every request; otherwise those that fail with 5xx, and what the server does by itself.
@@ -294,5 +294,35 @@ impl Config {
 impl Limits {
     pub(crate) fn head_timeout(&self) -> Duration {
         Duration::from_secs(self.head_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_shows_every_default() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/repo-server.toml");
+        assert_eq!(Config::read(&example).expect("a configuration"), Config::default());
+        let text = std::fs::read_to_string(example).expect("the example");
+        let commented: String = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
+                    .unwrap_or(line)
+            })
+            .fold(String::new(), |text, line| text + line + "\n");
+        // What is commented out is spelt right, too.
+        let all: Config = toml::from_str(&commented).expect("a configuration");
+        assert!(all.root.is_some() && all.listen.is_some() && all.tls.is_some());
+        assert!(all.build.announce.is_some() && all.build.symbols.is_some() && all.build.worker.is_some());
+    }
+
+    #[test]
+    fn misspelt_keys_are_errors() {
+        let wrong: Result<Config, _> = toml::from_str("[limits]\nconnection = 3\n");
+        assert!(wrong.is_err_and(|error| error.to_string().contains("unknown field `connection`")));
     }
 }

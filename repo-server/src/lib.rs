@@ -14,6 +14,8 @@ mod app;
 mod audit;
 mod blob;
 mod blobs;
+#[cfg(feature = "s3")]
+mod bucket;
 mod builds;
 mod catalogue;
 mod config;

@@ -116,6 +116,11 @@ impl Shard {
         self.rendered.get_or_init(|| deflate(self.text().as_bytes()))
     }
 
+    #[cfg(test)]
+    pub(super) fn is_rendered(&self) -> bool {
+        self.rendered.get().is_some()
+    }
+
     /// Entries that have the key.
     pub(super) fn find(&self, key: Key<'_>) -> impl Iterator<Item = &Entry> {
         let hash = key.hash64();
