@@ -1,8 +1,11 @@
 //! lsof, maps, mount.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::hex;
+use super::processes::nanoseconds;
 use crate::rekal::Row;
 use crate::table::Record;
 use crate::truth::Truth;
@@ -98,4 +101,52 @@ pub(super) fn mount(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Rec
         })
         .collect();
     Ok((wanted, found))
+}
+
+/// Every file of the memory file systems. Only those are reported, so names of other file systems are not compared; files of
+/// other mount namespaces neither.
+pub(super) fn mls(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
+    let tree = truth.tree()?;
+    let paths: BTreeMap<&str, &str> =
+        tree.iter().map(|file| (file.path.as_str(), file.device.as_str())).collect();
+    let wanted = tree.iter().map(|file| {
+        let record = Record::new(&file.path)
+            .cell("inode", file.inode)
+            .cell("mode", &file.mode)
+            .cell("uid", file.uid)
+            .cell("gid", file.gid)
+            .cell("size", file.size);
+        // Behind the loop device: its file system is written back after the report.
+        if file.path == "/tmp/disk.img" {
+            return record;
+        }
+        record.cell("mtime", file.mtime.trim_end_matches('0').trim_end_matches('.'))
+    });
+    let found =
+        rows.iter().filter(|row| paths.get(row.text("path").as_str()) == Some(&row.text("device").as_str()));
+    let found = found.map(|row| {
+        let mtime = nanoseconds(&row.text("mtime")).map_or_else(
+            || row.text("mtime"),
+            |time| format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000),
+        );
+        row.record(row.text("path"), &["inode", "mode", "uid", "gid", "size"])
+            .cell("mtime", mtime.trim_end_matches('0').trim_end_matches('.'))
+    });
+    Ok((wanted.collect(), found.collect()))
+}
+
+/// The content, byte by byte.
+pub(super) fn mcat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
+    let mut wanted = Vec::new();
+    for path in ["/etc/group", "/etc/passwd"] {
+        let text = truth.text(path.trim_start_matches('/'))?;
+        wanted.push(Record::new(path).cell("content", text).cell("cached", text.len()));
+    }
+    let found = rows.iter().map(|row| {
+        let content = std::fs::read(row.text("dump_name"));
+        let content = content
+            .map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
+        row.record(row.text("path"), &["cached"]).cell("content", content)
+    });
+    Ok((wanted, found.collect()))
 }

@@ -36,6 +36,8 @@ const CHECKS: &[(&str, Compare)] = &[
     ("lsmod_sections", security::lsmod_sections),
     ("lsof", files::lsof),
     ("maps", files::maps),
+    ("mcat", files::mcat),
+    ("mls", files::mls),
     ("mount", files::mount),
     ("netstat", network::netstat),
     ("psaux", processes::psaux),
@@ -46,11 +48,19 @@ const CHECKS: &[(&str, Compare)] = &[
 ];
 
 /// Commands whose truth (environments, sections, a bash) the small sample does not have.
-const LAB_ONLY: [&str; 4] = ["bash", "envars", "lsmod_sections", "ptrace"];
+const LAB_ONLY: [&str; 6] = ["bash", "envars", "lsmod_sections", "mcat", "mls", "ptrace"];
 
 /// Names of the commands that can be compared with the small sample.
 pub fn sample_names() -> impl Iterator<Item = &'static str> {
     names().filter(|name| !LAB_ONLY.contains(name))
+}
+
+/// What a command must be told.
+fn arguments(name: &str) -> &'static [&'static str] {
+    match name {
+        "mcat" => &["/etc/passwd", "/etc/group"],
+        _ => &[],
+    }
 }
 
 /// Names of the commands that are compared.
@@ -61,7 +71,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Runs a command on an image and compares its rows. A run that calls itself incomplete differs from the truth too.
 pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
     let (_, compare) = CHECKS.iter().find(|(check, _)| *check == name).context("no such check")?;
-    let output = rekal.run(&[name])?;
+    // Some commands write files.
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path().to_str().context("not UTF-8")?;
+    let output = rekal.run(&[&["--output_dir", folder, name], arguments(name)].concat())?;
     let (wanted, found) = compare(truth, &output.rows)?;
     let mut outcome = Comparison::of(wanted, found);
     if outcome.rows == 0 {

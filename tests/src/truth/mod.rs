@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
 pub use kernel::{LogRecord, Module, Processor, Resource};
-pub use mounts::Mount;
+pub use mounts::{Listed, Mount};
 pub use net::{Address, Link, Neighbour, Socket};
 pub use process::{Area, Descriptor, Process};
 

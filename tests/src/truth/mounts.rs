@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{Truth, unescape};
 
@@ -36,7 +36,42 @@ pub struct Mount {
 /// Options that `show_sb_opts()` in fs/proc_namespace.c prints, besides `ro` and `rw`.
 const GENERAL: [&str; 6] = ["ro", "rw", "sync", "dirsync", "mand", "lazytime"];
 
+/// A file of the guest's memory file systems, as its own `lstat` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// `major:minor` of the file system, decimal.
+    pub device: String,
+    /// Inode number.
+    pub inode: u64,
+    /// Kind and permissions, octal.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change of the content: seconds since 1970 with nine decimals.
+    pub mtime: String,
+    /// Path.
+    pub path: String,
+}
+
 impl Truth {
+    /// Every file of the memory file systems.
+    pub fn tree(&self) -> Result<Vec<Listed>> {
+        let mut files: Vec<Listed> = Vec::new();
+        for line in self.text("tree")?.lines() {
+            match (listed(line), files.last_mut()) {
+                (Some(file), _) => files.push(file),
+                // The rest of a name with a line feed in it.
+                (None, Some(last)) => last.path = format!("{}\n{line}", last.path),
+                (None, None) => bail!("tree: bad line: {line}"),
+            }
+        }
+        Ok(files)
+    }
+
     /// The mounts of every mount namespace, as its first process sees them.
     pub fn mounts(&self) -> Result<Vec<Mount>> {
         let mut first: BTreeMap<u64, u32> = BTreeMap::new();
@@ -94,4 +129,28 @@ mod tests {
         assert_eq!((mount.mount_point.as_str(), mount.source.as_str()), ("/mnt/odd name", "gt odd"));
         assert_eq!((mount.propagation.as_str(), mount.super_options.as_str()), ("shared:1 master:2", "rw"));
     }
+}
+
+fn listed(line: &str) -> Option<Listed> {
+    let mut words = line.splitn(8, ' ');
+    // The guest prints both numbers in hex.
+    let (major, minor) = words.next()?.split_once(':')?;
+    let number = |text| u32::from_str_radix(text, 16).ok();
+    let mut listed = Listed {
+        device: format!("{}:{}", number(major)?, number(minor)?),
+        inode: words.next()?.parse().ok()?,
+        mode: words.next()?.to_owned(),
+        uid: words.next()?.parse().ok()?,
+        gid: words.next()?.parse().ok()?,
+        size: words.next()?.parse().ok()?,
+        mtime: words.next()?.to_owned(),
+        path: words.next()?.to_owned(),
+    };
+    // The target of a symbolic link stands behind its path.
+    if listed.mode.starts_with("12")
+        && let Some((path, _)) = listed.path.split_once(" -> ")
+    {
+        listed.path = path.to_owned();
+    }
+    Some(listed)
 }

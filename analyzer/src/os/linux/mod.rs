@@ -18,6 +18,7 @@ pub mod module;
 pub mod mount;
 pub mod net;
 mod overlay;
+pub mod page_cache;
 pub mod path;
 pub mod printk;
 pub mod rbtree;

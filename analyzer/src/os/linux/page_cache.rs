@@ -1,0 +1,226 @@
+//! Files that are in memory: their names (dentries), what they are (inodes), and their content (the page cache).
+//!
+//! A file's pages are the entries of `i_mapping->i_pages`, by page number; an entry with bit 0 set stands for a page that was
+//! written out. `struct page` lies in one array over all of physical memory, so its address tells the page's.
+
+use std::collections::{BTreeMap, HashSet};
+
+use object::walk::{self, End};
+use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
+
+use super::mount::namespaces;
+use super::path::{Location, Paths};
+use super::vfs::{Dentry, Inode};
+use super::{Kernel, KernelFact, xarray};
+use crate::error::Error;
+use crate::session::Session;
+use crate::table::Time;
+
+/// Bytes of a page of the cache.
+pub const PAGE: u64 = 4096;
+/// Most names that one listing visits.
+const MAX_NAMES: usize = 4 << 20;
+/// Deepest nesting of directories.
+const MAX_DEPTH: usize = 512;
+/// First `struct page` where `vmemmap_base` is no variable: with 4 and 5 levels of page tables
+/// (Documentation/arch/x86/x86_64/mm.rst).
+const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
+const VMEMMAP_57: u64 = 0xffd4_0000_0000_0000;
+
+layout! {
+    /// The rest of `inode` that `stat(2)` shows. Times moved in Linux commits 13bc24457850 (v6.6) and 3aa63a569c64 (v6.11).
+    pub struct Stat / StatLayout = "inode" {
+        /// Owner.
+        uid: u32 = "i_uid.val | i_uid",
+        /// Group.
+        gid: u32 = "i_gid.val | i_gid",
+        /// Last change of the content: seconds since 1970.
+        modified: i64 = "i_mtime.tv_sec | __i_mtime.tv_sec | i_mtime_sec",
+        /// Its nanoseconds.
+        modified_part: Uint = "i_mtime.tv_nsec | __i_mtime.tv_nsec | i_mtime_nsec",
+        /// Last use: seconds since 1970.
+        accessed: i64 = "i_atime.tv_sec | __i_atime.tv_sec | i_atime_sec",
+        /// Its nanoseconds.
+        accessed_part: Uint = "i_atime.tv_nsec | __i_atime.tv_nsec | i_atime_nsec",
+        /// Last change of the inode: seconds since 1970.
+        changed: i64 = "i_ctime.tv_sec | __i_ctime.tv_sec | i_ctime_sec",
+        /// Its nanoseconds.
+        changed_part: Uint = "i_ctime.tv_nsec | __i_ctime.tv_nsec | i_ctime_nsec",
+        /// Its page cache.
+        mapping: Ptr = "i_mapping",
+    }
+
+    struct Mapping / MappingLayout = "address_space" {
+        pages: Addr = "i_pages | page_tree",
+    }
+
+    struct Children / ChildrenLayout = "dentry" {
+        /// Circular list, up to v6.7.
+        list: Addr = "d_subdirs",
+        /// Ends with null, since Linux commit da549bdd15c2 (v6.8).
+        chain: Addr = "d_children",
+    }
+}
+
+impl Stat<'_> {
+    /// Last change of the content.
+    pub fn mtime(&self) -> Read<Time> {
+        Ok(time(self.modified()?, self.modified_part()?))
+    }
+
+    /// Last use.
+    pub fn atime(&self) -> Read<Time> {
+        Ok(time(self.accessed()?, self.accessed_part()?))
+    }
+
+    /// Last change of the inode.
+    pub fn ctime(&self) -> Read<Time> {
+        Ok(time(self.changed()?, self.changed_part()?))
+    }
+}
+
+fn time(seconds: i64, Uint(part): Uint) -> Time {
+    Time(i128::from(seconds) * 1_000_000_000 + i128::from(part))
+}
+
+/// A file by one of its names.
+pub struct Named<'t> {
+    /// Path, as bytes.
+    pub path: Vec<u8>,
+    /// The name.
+    pub dentry: Dentry<'t>,
+    /// The file.
+    pub inode: Inode<'t>,
+}
+
+/// Everything the dentry cache has below a directory, itself first, depth first; and how the walks ended that did not end
+/// well. `path` is that of the directory.
+pub fn below<'t>(target: &'t Target, at: Location, path: &[u8]) -> (Vec<Named<'t>>, Vec<End>) {
+    let mut found = Vec::new();
+    let mut ends = Vec::new();
+    let mut seen = HashSet::new();
+    let mut pending = vec![(at.dentry, path.to_vec(), 0)];
+    while let Some((addr, path, depth)) = pending.pop() {
+        if !seen.insert(addr) {
+            ends.push(End::Cycle { node: addr });
+            continue;
+        }
+        if seen.len() > MAX_NAMES || depth > MAX_DEPTH {
+            ends.push(End::Truncated { limit: if depth > MAX_DEPTH { MAX_DEPTH } else { MAX_NAMES } });
+            break;
+        }
+        let dentry = Dentry::at(target, addr);
+        match dentry.inode() {
+            // Names known not to exist, and the places of readers.
+            Ok(Ptr(0)) => continue,
+            Ok(Ptr(inode)) => {
+                found.push(Named { path: path.clone(), dentry, inode: Inode::at(target, inode) });
+            }
+            Err(why) => {
+                ends.push(End::Broken { node: addr, why, recovered: 0 });
+                continue;
+            }
+        }
+        let (children, end) = children(&dentry);
+        ends.extend(Some(end).filter(|end| *end != End::Complete));
+        for child in children.into_iter().rev() {
+            match Dentry::at(target, child).name() {
+                Ok(name) => {
+                    let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
+                    pending.push((child, [path.as_slice(), slash, &name].concat(), depth + 1));
+                }
+                Err(why) => ends.push(End::Broken { node: child, why, recovered: 0 }),
+            }
+        }
+    }
+    (found, ends)
+}
+
+/// Whether a path is `top` or something below it.
+#[must_use]
+pub fn is_below(path: &str, top: &str) -> bool {
+    let rest = path.strip_prefix(top.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Calls `f` with the mount point and the file for everything the dentries of the mounts of PID 1 name.
+pub fn each_file(
+    session: &Session,
+    mut f: impl FnMut(&str, Named<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let kernel = session.fact::<KernelFact>()?;
+    let paths = Paths::of_init(session, &kernel)?;
+    let Some(namespace) = namespaces(session, &kernel)?.into_iter().next() else {
+        return Err(Error::analysis("no process with a mount namespace was found"));
+    };
+    let root = namespace.root.clone().map_err(Error::from)?;
+    let (mounts, end) = namespace.mounts();
+    session.notes.walk("mounts", &end);
+    for mount in mounts {
+        let place = mount.mount_point(&paths, root);
+        let top = mount.public().and_then(|public| public.root());
+        let (Ok(Some(place)), Ok(top), Ok(vfs)) = (place, top, mount.vfs()) else { continue };
+        let at = Location { mount: vfs.0, dentry: top.0 };
+        let (files, ends) = below(kernel.target(), at, place.as_bytes());
+        for end in ends {
+            session.notes.walk(&format!("names below {place}"), &end);
+        }
+        for file in files {
+            f(&place, file)?;
+        }
+    }
+    Ok(())
+}
+
+fn children(dentry: &Dentry<'_>) -> (Vec<u64>, End) {
+    let target = dentry.target();
+    let of = Children::at(target, dentry.addr());
+    let offset = |names: &[&str]| {
+        names.iter().find_map(|name| target.offset_of(Dentry::STRUCT, name).ok()).unwrap_or_default()
+    };
+    let (walked, link) = match (of.chain(), of.list()) {
+        (Ok(Addr(head)), _) => (walk::hlist(target, head), offset(&["d_sib"])),
+        (_, Ok(Addr(head))) => {
+            (walk::list_capped(target, head, MAX_NAMES), offset(&["d_child", "d_u.d_child"]))
+        }
+        (_, Err(why)) => return (Vec::new(), End::Broken { node: dentry.addr(), why, recovered: 0 }),
+    };
+    (walked.containers(link).collect(), walked.end)
+}
+
+/// Pages of a file in memory.
+#[derive(Debug, Clone)]
+pub struct Pages {
+    /// Physical address by page number.
+    pub physical: BTreeMap<u64, u64>,
+    /// How the walk of the tree ended.
+    pub end: End,
+}
+
+/// The pages of a file that are in memory. Files without pages of their own have none.
+pub fn pages(kernel: &Kernel, inode: &Inode<'_>) -> Read<Pages> {
+    let target = inode.target();
+    let mapping = Stat::at(target, inode.addr()).mapping()?.non_null("no page cache")?;
+    let entries = xarray::entries(target, Mapping::at(target, mapping).pages()?.0)?;
+    let (first, size) = (first_page(kernel)?, target.types().struct_size("page")?);
+    let place = |page: u64| {
+        page.checked_sub(first).map(|offset| offset / size.max(1)).and_then(|n| n.checked_mul(PAGE))
+    };
+    // Values stand for pages that were swapped or thrown out.
+    let in_memory = entries.entries.iter().filter(|(_, entry)| entry & 1 == 0);
+    let physical = in_memory.filter_map(|&(number, page)| Some((number, place(page)?))).collect();
+    Ok(Pages { physical, end: entries.end })
+}
+
+/// Address of the `struct page` of physical page 0.
+fn first_page(kernel: &Kernel) -> Read<u64> {
+    let target = kernel.target();
+    if let Ok(symbol) = target.symbol("vmemmap_base") {
+        return target.read_u64(symbol);
+    }
+    match kernel.paging().levels.len() {
+        5 => Ok(VMEMMAP_57),
+        4 => Ok(VMEMMAP),
+        _ => Err(Absent::NotApplicable("no array of pages is known for this paging mode")),
+    }
+}
