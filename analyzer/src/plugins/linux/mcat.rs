@@ -104,7 +104,7 @@ fn write(
     for (&number, &physical) in &pages.physical {
         let Some(start) = number.checked_mul(PAGE).filter(|start| *start < size) else { continue };
         let len = PAGE.min(size - start);
-        let Ok(bytes) = kernel.physical().read_vec(physical, len, PAGE as usize) else { continue };
+        let Ok(bytes) = kernel.physical().read_vec(physical, len, 4096) else { continue };
         handle.seek(SeekFrom::Start(start)).and_then(|_| handle.write_all(&bytes)).map_err(Error::output)?;
         cached += len;
     }
