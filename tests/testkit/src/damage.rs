@@ -13,7 +13,7 @@ const NOWHERE_32: u64 = 0xF7F7_F7F0;
 pub enum Damage {
     /// Takes a process out of `PsActiveProcessHead`; its neighbours meet.
     UnlinkProcess(u64),
-    /// Lets the forward link of the first process lead back to itself... of the second to the first: an endless list.
+    /// Lets the forward link of the first process lead to the second: an endless list where the second comes before.
     LoopProcessList(u64, u64),
     /// Lets the forward link of a process lead to unmapped memory. The way back is whole.
     TearProcessList(u64),

@@ -42,6 +42,7 @@ impl Machine {
             next_id: 0x2000,
             next_stack: stacks,
             handles: BTreeMap::new(),
+            page_files: BTreeMap::new(),
             cids: BTreeMap::new(),
             sessions: BTreeMap::new(),
             kernel_size: 0,
@@ -63,9 +64,11 @@ impl Machine {
 
     /// Writes what can only be known at the end: list links, pool headers, page tables and the page frame database.
     pub fn finish(mut self) -> Snapshot {
+        self.make_page_files();
         self.finish_handles();
         self.finish_cid_table();
         self.finish_processor();
+        self.make_pool_descriptors();
         self.make_pool_tracker();
         for (head, entries) in std::mem::take(&mut self.lists) {
             let places: Vec<u64> = std::iter::once(head).chain(entries).collect();

@@ -26,6 +26,7 @@ mod machine;
 mod modules;
 mod network;
 mod objects;
+mod pagefile;
 mod paging;
 pub mod pe;
 mod physical;

@@ -54,6 +54,8 @@ pub struct Machine {
     pub(crate) prcb: u64,
     /// Handles by the address of their process: given ones, and the number of more.
     pub(crate) handles: BTreeMap<u64, (Vec<Handle>, u64)>,
+    /// Content of page files: number to index to page.
+    pub(crate) page_files: BTreeMap<u64, BTreeMap<u64, Vec<u8>>>,
     /// Entries of `PspCidTable`: index to body.
     pub(crate) cids: BTreeMap<u64, (u64, u64)>,
     /// Number to `_MM_SESSION_SPACE`.

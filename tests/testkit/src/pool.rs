@@ -141,6 +141,36 @@ impl Machine {
         }
     }
 
+    /// The pools' own descriptions, where the kernel has public ones: one of each kind, `PoolVector`.
+    pub(crate) fn make_pool_descriptors(&mut self) {
+        let (Some(vector), Some(size)) =
+            (self.symbol_if("PoolVector"), self.system.layouts.size_if("_POOL_DESCRIPTOR"))
+        else {
+            return;
+        };
+        let totals = self.pools.totals();
+        let pointer = self.pointer_size();
+        let paged = self.allocate(Kind::NonPaged, *b"Pool", size);
+        let nonpaged = self
+            .symbol_if("NonPagedPoolDescriptor")
+            .unwrap_or_else(|| self.allocate(Kind::NonPaged, *b"Pool", size));
+        for (index, kind, at) in [(0, Kind::NonPaged, nonpaged), (1, Kind::Paged, paged)] {
+            let own = totals.iter().filter(|((_, of), _)| *of == kind).map(|(_, total)| total);
+            let (count, bytes) = own.fold((0, 0), |sum, total| (sum.0 + total.0, sum.1 + total.1));
+            self.at("_POOL_DESCRIPTOR", at)
+                .set("PoolType", index)
+                .set("PoolIndex", 0)
+                .set("RunningAllocs", count)
+                .set("TotalPages", bytes.div_ceil(PAGE))
+                .set_if("TotalBytes", bytes);
+            self.write_pointer(SpaceId::SYSTEM, vector + index * pointer, at);
+        }
+        // The paged pool's variable is an array, of which one is used.
+        self.set_variable("ExpPagedPoolDescriptor", paged);
+        self.set_variable32("ExpNumberOfPagedPools", 1);
+        self.set_variable32("ExpNumberOfNonPagedPools", 1);
+    }
+
     /// The table that counts allocations by tag: `PoolTrackTable`.
     pub(crate) fn make_pool_tracker(&mut self) {
         let mut rows: BTreeMap<[u8; 4], [(u64, u64); 2]> = BTreeMap::new();

@@ -23,6 +23,9 @@ const BOOT: u64 = 1_329_909_000;
 /// The process whose handle table has three levels: its only listed handle is far up.
 pub const DEEP_TABLE_PID: u64 = 860;
 
+/// Where in the page file a page of every process is, and what it holds.
+pub const PAGED_OUT: (u64, &[u8]) = (0x77, b"page in the page file");
+
 /// What a handle refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -202,6 +205,7 @@ impl Scenario {
         for process in &self.processes {
             machine.process(process);
         }
+        machine.page_out(0, PAGED_OUT.0, PAGED_OUT.1);
         let modules = self.modules.iter().map(|module| machine.kernel_module(module)).collect();
         let drivers: Vec<PlacedDriver> = self.drivers.iter().map(|driver| machine.driver(driver)).collect();
         let mutants = self
@@ -317,7 +321,7 @@ fn processes(system: &System) -> Vec<Process> {
                     pages: vec![
                         (0x30_0000, Page::Resident(b"resident page".to_vec())),
                         (0x30_1000, Page::Transition(b"page in transition".to_vec())),
-                        (0x30_2000, Page::PageFile(0, 0x77)),
+                        (0x30_2000, Page::PageFile(0, PAGED_OUT.0)),
                         (0x30_3000, Page::DemandZero),
                     ],
                     ..Vad::private(0x30_0000, 0x30_FFFF)
