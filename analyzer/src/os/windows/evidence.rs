@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use memchr::memmem;
-use memory::{AddressSpace, CHUNK, Image, VirtualSpace, scan};
+use memory::{AddressSpace, CHUNK, Image, VirtualSpace, paging, scan};
 use profile::names::PdbId;
 
 use super::roots::{self, KERNEL_HALF, KERNEL_HALF_32, Quality, Root};
@@ -17,6 +17,8 @@ use crate::pe::{Pe, Rsds};
 
 /// Most candidates of one sort that are looked at.
 const MAX_CANDIDATES: usize = 4096;
+/// Most directories of PAE tables whose roots are looked for.
+const MAX_PAE: usize = 4;
 /// Most pages of a mapped run of the kernel's half that are looked at for an image.
 const MAX_PAGES: u64 = 1 << 24;
 /// Where 64-bit kernels and drivers are loaded, in all versions so far.
@@ -109,16 +111,25 @@ impl Evidence {
                 }
                 Hit::Root(dtb, paging) if candidates.len() < MAX_CANDIDATES => {
                     let source = format!("page table at physical {dtb:#x} that maps itself");
-                    candidates.push(Root { dtb, paging, source, entry: None });
+                    let root = Root { dtb, paging, source, entry: None };
+                    if paging.name == paging::X64.name {
+                        // Tables of four and five levels map themselves alike.
+                        candidates.push(Root { paging: &paging::WINDOWS_X64_LA57, ..root.clone() });
+                    }
+                    candidates.push(root);
                 }
                 Hit::Debugger(..) | Hit::Root(..) => {}
             }
         }
-        let candidates = candidates.into_iter().flat_map(|root| pae_root(&image.space, root)).collect();
+        let (pae, mut candidates): (Vec<Root>, Vec<Root>) =
+            candidates.into_iter().partition(|root| root.paging.name == paging::PAE.name);
+        // Each costs a search of all memory.
+        candidates.extend(pae.into_iter().take(MAX_PAE).flat_map(|root| pae_root(&image.space, &root)));
         self.add_roots(&image.space, candidates);
     }
 
-    fn add_roots(&mut self, space: &Arc<dyn AddressSpace>, candidates: Vec<Root>) {
+    /// Adds the candidates that pass the test.
+    pub(super) fn add_roots(&mut self, space: &Arc<dyn AddressSpace>, candidates: Vec<Root>) {
         for root in candidates {
             let known =
                 self.roots.iter().any(|(_, r)| r.dtb == root.dtb && r.paging.name == root.paging.name);
@@ -168,10 +179,7 @@ fn debugger_base(bytes: &[u8], offset: usize) -> Option<u64> {
 
 /// The root of PAE tables is not in the directory that maps itself: it is 32 bytes that name four directories, of which
 /// the directory repeats the addresses. They are looked for in all of memory.
-fn pae_root(space: &Arc<dyn AddressSpace>, root: Root) -> Vec<Root> {
-    if root.paging.name != memory::paging::PAE.name {
-        return vec![root];
-    }
+fn pae_root(space: &Arc<dyn AddressSpace>, root: &Root) -> Vec<Root> {
     let Ok(directory) = space.read_vec(root.dtb, 32, 32) else { return Vec::new() };
     let frames: Vec<u64> = directory
         .as_chunks::<8>()

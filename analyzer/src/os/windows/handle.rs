@@ -3,6 +3,8 @@
 //! The low bits of `TableCode` are the number of levels above the entries. The first entry of each page of entries is no
 //! handle. Source: `_HANDLE_TABLE`, `_HANDLE_TABLE_ENTRY` in the symbols of each kernel.
 
+use std::collections::HashSet;
+
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
 /// Bytes of a page of entries or of pointers.
@@ -65,8 +67,14 @@ pub fn handles(target: &Target, table: u64) -> Read<Handles> {
     let Uint(code) = view.table_code()?;
     let limit =
         view.next_needing_pool().map_or(MAX_ENTRIES, |next| u64::from(next / 4).clamp(1, MAX_ENTRIES));
-    let mut walk =
-        Walk { target, reader: EntryReader::new(target)?, limit, holes: 0, found: Handles::default() };
+    let mut walk = Walk {
+        target,
+        reader: EntryReader::new(target)?,
+        limit,
+        holes: 0,
+        seen: HashSet::new(),
+        found: Handles::default(),
+    };
     walk.level(code & !7, code & 7, 0)?;
     Ok(walk.found)
 }
@@ -128,6 +136,8 @@ struct Walk<'t> {
     limit: u64,
     /// Pages that could not be read.
     holes: usize,
+    /// Pages visited: each belongs to one place of one table.
+    seen: HashSet<u64>,
     found: Handles,
 }
 
@@ -139,6 +149,14 @@ impl Walk<'_> {
         }
         if level > 2 {
             return Err(Absent::Malformed("level of a handle table"));
+        }
+        if page % PAGE != 0 {
+            self.found.damage.get_or_insert_with(|| format!("{page:#x} is no address of a page of it"));
+            return Ok(());
+        }
+        if !self.seen.insert(page) {
+            self.found.damage.get_or_insert_with(|| format!("page {page:#x} stands in it twice"));
+            return Ok(());
         }
         if level == 0 {
             self.entries(page, first);

@@ -15,7 +15,7 @@ use super::evidence::{Build, Evidence, Found};
 use super::kernel::{Kernel, Layout};
 use super::roots::{self, MODES, Root};
 use super::verify::{system_dtb, verify};
-use super::{remembered, triage};
+use super::{indexes, remembered, triage};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::module_profile::{self, ModuleProfile, Unavailable};
@@ -62,6 +62,14 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
                 if scanned {
                     remembered::remember(session, image, kernel.layout(), kernel.profile_name());
                 }
+                return Ok(kernel);
+            }
+        }
+    }
+    if !evidence.roots.iter().any(|(quality, _)| quality.shared_data) {
+        evidence.add_roots(&image.space, indexes::roots(session, &image.space));
+        for found in evidence.kernels(&image.space) {
+            if let Some(kernel) = search.try_found(&image.space, &evidence, &found)? {
                 return Ok(kernel);
             }
         }
@@ -154,10 +162,13 @@ impl Search<'_> {
             Some(build) => vec![build.clone()],
             None => evidence.builds.clone(),
         };
-        let candidates = match self.named.clone() {
+        let mut candidates: Vec<Candidate> = match self.named.clone() {
             Some(named) => vec![named],
             None => builds.iter().flat_map(|build| self.profile_of(build)).collect(),
         };
+        if candidates.is_empty() && self.named.is_none() {
+            candidates = self.by_index(space, found);
+        }
         for candidate in candidates {
             let base = self.session.config.kernel_slide.unwrap_or(found.base);
             let layout = Layout { paging: found.root.paging, dtb: found.root.dtb, base };
@@ -191,6 +202,19 @@ impl Search<'_> {
         };
         let decisions = self.diagnosis.decisions().to_vec();
         Kernel::new(self.session, profile, Arc::clone(space), layout, (name, source), decisions)
+    }
+
+    /// The profiles of builds whose code is where the kernel was found.
+    fn by_index(&mut self, space: &Arc<dyn AddressSpace>, found: &Found) -> Vec<Candidate> {
+        let virt = VirtualSpace::new(Arc::clone(space), found.root.paging, found.root.dtb);
+        let mut candidates = Vec::new();
+        for name in indexes::builds(self.session, &virt, found.base) {
+            let session = self.session;
+            let loaded =
+                self.load(name.as_str(), |_| session.repositories().map(|all| all.load_named(&name)));
+            candidates.extend(loaded.ok().flatten());
+        }
+        candidates
     }
 
     /// Tells the diagnosis of a kernel build.

@@ -13,6 +13,7 @@ mod dump_header;
 mod evidence;
 pub mod handle;
 mod identify;
+mod indexes;
 pub mod info;
 mod kernel;
 pub mod library;
@@ -38,6 +39,9 @@ pub mod unicode;
 pub mod vad;
 mod verify;
 pub mod views;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

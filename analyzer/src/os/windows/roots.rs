@@ -115,25 +115,21 @@ fn low_stubs(space: &dyn AddressSpace) -> Vec<Root> {
     roots
 }
 
-/// Roots that a page of physical memory may be, because an entry leads back to it: 64-bit, 32-bit, and the last of the
-/// four directories of PAE, whose root is elsewhere.
-pub(super) fn self_mapped(addr: u64, page: &[u8; PAGE]) -> Option<&'static Paging> {
+/// Modes in which a page of physical memory may be a root, because an entry leads back to it: 64-bit, 32-bit, and PAE,
+/// where it is the last of four directories and the root is elsewhere. The small tables' entry reads as a 64-bit one too.
+pub(super) fn self_mapped(addr: u64, page: &[u8; PAGE]) -> impl Iterator<Item = &'static Paging> + use<> {
     let (words, _) = page.as_chunks::<8>();
-    // Frame and present bit; the upper half of the table is the kernel's.
-    let wanted = addr | 1;
-    let upper = words.get(256..)?;
-    let hits = upper.iter().filter(|word| u64::from_le_bytes(**word) & 0x000f_ffff_ffff_f081 == wanted);
-    if hits.count() == 1 {
-        return Some(&paging::WINDOWS_X64);
-    }
-    // PDE 0x300 of a directory maps the tables at 0xc0000000.
-    let half = page.get(0xc00..)?.first_chunk::<4>()?;
-    if u64::from(u32::from_le_bytes(*half)) & 0xffff_f081 == wanted {
-        return Some(&paging::WINDOWS_X86);
-    }
-    // PAE maps its tables from 0xc0000000 too: the fourth directory is its own fourth page.
-    let fourth = words.get(3)?;
-    (u64::from_le_bytes(*fourth) & 0x000f_ffff_ffff_f081 == wanted).then_some(&paging::WINDOWS_PAE)
+    // Frame, size and present bit. The upper half of the table is the kernel's.
+    let leads_back = |entry: u64| entry & 0x000f_ffff_ffff_f081 == addr | 1;
+    let upper = words.iter().skip(256).map(|word| u64::from_le_bytes(*word));
+    let wide = upper.filter(|entry| leads_back(*entry)).count() == 1;
+    // PDE 0x300 of a directory maps the tables at 0xc0000000, as do the first four of the fourth directory of PAE.
+    let half = page.get(0xc00..).and_then(<[u8]>::first_chunk::<4>);
+    let small = half.is_some_and(|half| leads_back(u32::from_le_bytes(*half).into()));
+    let fourth = words.get(3).is_some_and(|word| leads_back(u64::from_le_bytes(*word)));
+    let modes: [(bool, &'static Paging); 3] =
+        [(wide, &paging::WINDOWS_X64), (small, &paging::WINDOWS_X86), (fourth, &paging::WINDOWS_PAE)];
+    modes.into_iter().filter_map(|(is_one, paging)| is_one.then_some(paging))
 }
 
 /// Tests a root. `None` where it cannot be one.
