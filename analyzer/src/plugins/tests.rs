@@ -11,6 +11,7 @@ use crate::plugin::Active;
 const OTHER_KIND: &[(&str, &str, &str)] = &[
     ("access", "handles", "a mask of rights; elsewhere letters"),
     ("offset", "lsof", "a position in a file; elsewhere it is an address"),
+    ("value", "envars", "text of a variable; elsewhere a fact of any kind"),
     ("pdb", "psscan", "the page directory base, by the name Rekall gives it; elsewhere it is a file"),
 ];
 
