@@ -1,10 +1,9 @@
 //! AFF4, a zip volume of the standard: a map of the runs over one stream of compressed chunks, in the category of
 //! physical memory, with what is known of the system beside it.
 
-use super::{Copied, PIECE, Progress, pieces, ranges};
+use super::{Copied, PIECE, Progress, pieces, ranges, zlib};
 use crate::bytes::to_u64;
 use crate::{AddressSpace, Hints};
-use flate2::{Compress, Compression as Level, FlushCompress, Status};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::io::{self, Seek, Write};
@@ -40,14 +39,7 @@ impl Compression {
     fn pack(self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         let packed = match self {
             Self::Snappy => snap::raw::Encoder::new().compress_vec(chunk).map_err(io::Error::other)?,
-            Self::Zlib => {
-                let mut packed = Vec::with_capacity(chunk.len().saturating_add(1024));
-                let mut zlib = Compress::new(Level::fast(), true);
-                match zlib.compress_vec(chunk, &mut packed, FlushCompress::Finish) {
-                    Ok(Status::StreamEnd) => packed,
-                    other => return Err(io::Error::other(format!("a chunk does not compress: {other:?}"))),
-                }
-            }
+            Self::Zlib => zlib(chunk)?,
             Self::Stored => return Ok(chunk.to_vec()),
         };
         Ok(if packed.len() < chunk.len() || chunk.len() < CHUNK { packed } else { chunk.to_vec() })

@@ -3,11 +3,10 @@
 //! What lies between runs is zeros. Layout as in [`crate::format`]'s reader; tables of at most 16,375 chunks,
 //! whose offsets count from the table's own base, so that a segment may be of any size.
 
-use super::{Copied, Progress, ranges};
+use super::{Copied, Progress, ranges, zlib};
 use crate::bytes::{to_u64, to_usize};
 use crate::codec::adler32;
 use crate::{AddressSpace, Gaps, Run};
-use flate2::{Compress, Compression, FlushCompress, Status};
 use md5::{Digest, Md5};
 use rayon::prelude::*;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -170,16 +169,6 @@ fn pack(chunk: &[u8]) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = chunk.to_vec();
     bytes.extend(adler32(chunk).to_le_bytes());
     Ok((bytes, false))
-}
-
-fn zlib(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut packed = Vec::with_capacity(bytes.len().saturating_add(1024));
-    let status =
-        Compress::new(Compression::fast(), true).compress_vec(bytes, &mut packed, FlushCompress::Finish);
-    match status {
-        Ok(Status::StreamEnd) => Ok(packed),
-        other => Err(io::Error::other(format!("a chunk does not compress: {other:?}"))),
-    }
 }
 
 /// The description: a table of one row in lines and tabs.
