@@ -6,8 +6,11 @@
 //! - [`table`] compares two sets of records and lists every difference.
 //! - [`checks`] has one function per command: the records the truth calls for, and those the program gave.
 //! - [`lab`] knows the images, kernels and profiles that `tools/guest-image` leaves in the lab folder.
+//!
+//! [`faults`] is about `repo-server`: what it promises while everything around it fails.
 
 pub mod checks;
+pub mod faults;
 pub mod lab;
 pub mod rekal;
 pub mod table;
