@@ -49,7 +49,7 @@ pub use gc::{Garbage, GarbageKind, find_garbage, remove_garbage};
 pub use inventory::{Inventory, InventoryEntry, InventoryError};
 pub use mirror::{MirrorError, MirrorOptions, Mirrored, mirror};
 pub use search_path::{LoadError, LoadFailure, Loaded, OpenError, SearchPath};
-pub use signature::{PublicKey, SecretKey, SignatureError};
+pub use signature::{PublicKey, SecretKey, SignatureError, new_token};
 pub use symlinks::Symlink;
 pub use trace::{Answer, Asked};
 pub use verify::{Problem, Verified, sign, verify};

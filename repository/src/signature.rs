@@ -16,6 +16,8 @@ use blake2::{Blake2b, Blake2b512, Digest as _};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::source::sha256_hex;
+
 /// File beside `inventory.gz` that holds its signature.
 pub(crate) const SIGNATURE_FILE: &str = "inventory.gz.minisig";
 
@@ -49,8 +51,8 @@ pub enum SignatureError {
     /// The signature is by another key, or the file was changed.
     #[error("the signature is not of this file by the key {0}")]
     Wrong(String),
-    /// The system gives no random bytes for a new key.
-    #[error("no random bytes for a key")]
+    /// The system gives no random bytes for a new key or token.
+    #[error("no random bytes for a key or token")]
     Random,
 }
 
@@ -202,6 +204,15 @@ impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey")
     }
+}
+
+/// A token for uploads to a repo-server, 32 random bytes as hex, and its SHA-256, which is all the server stores.
+pub fn new_token() -> Result<(String, String), SignatureError> {
+    let mut bytes = [0u8; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| SignatureError::Random)?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256_hex(token.as_bytes());
+    Ok((token, sha256))
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], SignatureError> {

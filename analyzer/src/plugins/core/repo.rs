@@ -41,6 +41,8 @@ enum Action {
     Sign(SignArgs),
     /// Make a pair of keys: FILE for `sign` and FILE.pub for those who check
     Keygen(KeygenArgs),
+    /// Make a token for uploads: the holder gets the token, the server's configuration its SHA-256
+    Token,
     /// List what is of no use in a repository or cache directory, and delete it on request
     Gc(GcArgs),
 }
@@ -148,6 +150,12 @@ impl Plugin for Repo {
                 out.push(text("written", path.display()))
             }
             Action::Keygen(args) => keygen(session, args, out),
+            Action::Token => {
+                let (token, sha256) =
+                    repository::new_token().map_err(|error| Error::analysis(error.to_string()))?;
+                out.push(text("token", token))?;
+                out.push(text("sha256", sha256))
+            }
             Action::Gc(args) => gc(session, args, out),
         }
     }
