@@ -16,7 +16,7 @@ use std::process::Command;
 use profile::isf::document_to_isf;
 use serde_json::Value;
 use testkit::scenario::{DEEP_TABLE_PID, Scenario};
-use testkit::{Snapshot, System, profiles, win7_trial};
+use testkit::{CrashDump, Snapshot, System, profiles, win7_trial};
 
 /// Volatility and Rekall print kernel addresses without their upper 16 bits.
 const MASK: u64 = 0xFFFF_FFFF_FFFF;
@@ -47,6 +47,11 @@ impl Written {
 
     /// Rows of a plugin.
     fn rows(&self, plugin: &str) -> Vec<Value> {
+        self.rows_of("image.raw", plugin)
+    }
+
+    /// Rows of a plugin on another file of the folder.
+    fn rows_of(&self, image: &str, plugin: &str) -> Vec<Value> {
         let output = Command::new("vol")
             .args(["--offline", "-q", "-r", "json", "-s"])
             .arg(self.folder.path())
@@ -54,7 +59,7 @@ impl Written {
             .arg("--cache-path")
             .arg(self.folder.path().join("cache"))
             .arg("-f")
-            .arg(self.folder.path().join("image.raw"))
+            .arg(self.folder.path().join(image))
             .arg(plugin)
             .output()
             .expect("an installed volatility3 whose program is called vol");
@@ -259,5 +264,25 @@ fn volatility_reads_the_office_machine_on_windows_11() {
 fn volatility_reads_the_office_machine_on_windows_xp() {
     if wanted() {
         check_office(profiles::windows_xp_pae());
+    }
+}
+
+#[test]
+fn volatility_reads_other_formats() {
+    if !wanted() {
+        return;
+    }
+    let system = profiles::windows_xp_pae();
+    let scenario = Scenario::office(&system);
+    let snapshot = scenario.build(system).snapshot;
+    let written = Written::new(&snapshot);
+    let at = |name: &str| written.folder.path().join(name);
+    snapshot.write_crash_dump(&at("memory.dmp"), CrashDump::Full).expect("a written dump");
+    snapshot.write_elf_core(&at("memory.elf")).expect("a written core");
+    snapshot.write_vmware(&at("memory.vmem"), &at("memory.vmss")).expect("a written machine");
+    let listed = scenario.processes.iter().filter(|process| process.pid != 0 && !process.unlinked);
+    let listed = sorted(listed.map(|process| process.pid));
+    for image in ["memory.dmp", "memory.elf", "memory.vmem"] {
+        assert_eq!(column(&written.rows_of(image, "windows.pslist"), "PID"), listed, "{image}");
     }
 }
