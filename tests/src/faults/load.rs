@@ -23,6 +23,8 @@ pub struct Load {
     stored: Mutex<BTreeSet<u64>>,
     /// GUIDs whose profiles were built and served.
     built: Mutex<Vec<u64>>,
+    /// Names that were listed and whole at an earlier check.
+    checked: Mutex<BTreeSet<String>>,
     next: AtomicU64,
     /// Answers by sort.
     pub counts: Counts,
@@ -173,7 +175,8 @@ impl Load {
         }
     }
 
-    /// Reads everything that was acknowledged, and everything that is listed: nothing is lost, nothing is half there.
+    /// Reads everything that was acknowledged, and everything that is listed and was not read before: nothing is lost,
+    /// nothing is half there.
     pub fn verify(&self, server: SocketAddr) {
         let listed = self.read_inventory(server);
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -191,7 +194,14 @@ impl Load {
                 }
             }
         }
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        for lost in checked.difference(&listed) {
+            self.fail(format!("was listed, and is not any more: {lost}"));
+        }
         for name in listed {
+            if !checked.insert(name.clone()) {
+                continue;
+            }
             let known = name.strip_prefix("Load/").and_then(|number| number.parse().ok());
             match known {
                 Some(number) if stored.contains(&number) => {}
