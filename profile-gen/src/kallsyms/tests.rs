@@ -126,7 +126,7 @@ fn encode(symbols: &[(u64, String)], form: Form) -> (Vec<u8>, usize) {
     }
     align(&mut out);
     if form.seqs && !form.behind {
-        out.extend((0..symbols.len()).flat_map(|n| [(n >> 16) as u8, (n >> 8) as u8, n as u8]));
+        out.extend((0..symbols.len()).flat_map(sequence));
         align(&mut out);
     }
     let table = out.len();
@@ -142,10 +142,16 @@ fn encode(symbols: &[(u64, String)], form: Form) -> (Vec<u8>, usize) {
     align(&mut out);
     if form.behind {
         values(&mut out);
-        out.extend((0..symbols.len()).flat_map(|n| [(n >> 16) as u8, (n >> 8) as u8, n as u8]));
+        out.extend((0..symbols.len()).flat_map(sequence));
     }
     out.resize(out.len() + 4096, 0xcc);
     (out, hit)
+}
+
+/// Three bytes of a number, the highest first.
+fn sequence(number: usize) -> [u8; 3] {
+    let [.., a, b, c] = u32::try_from(number).unwrap().to_be_bytes();
+    [a, b, c]
 }
 
 fn mask(form: Form) -> u64 {
@@ -244,13 +250,13 @@ fn ten_thousand_damaged_tables_neither_panic_nor_invent_symbols_without_end() {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = |below: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % below
+        usize::try_from(seed >> 33).unwrap() % below
     };
     let mut damaged = bytes.clone();
     for _ in 0..10_000 {
         let places: Vec<usize> = (0..=next(6)).map(|_| next(bytes.len())).collect();
         for &at in &places {
-            damaged[at] = next(256) as u8;
+            damaged[at] = u8::try_from(next(256)).unwrap();
         }
         if let Ok(decoded) = decode(Memory { bytes: &damaged, missing: &[] }, hit) {
             assert!(decoded.symbols.len() <= COUNTS.end);

@@ -14,7 +14,8 @@ const DBI: u16 = 3;
 const HEADER: usize = 64;
 /// Offsets in the DBI header of the sizes of the substreams in front of the debug header.
 const SUBSTREAMS: [usize; 6] = [24, 28, 32, 36, 40, 52];
-/// Slots of the debug header: OMAP table from compiled to final addresses, sections, sections as compiled.
+/// Slots of the debug header: OMAP tables from final to compiled addresses and back, sections, sections as compiled.
+const OMAP_TO_SOURCE: usize = 3;
 const OMAP_FROM_SOURCE: usize = 4;
 const SECTIONS: usize = 5;
 const ORIGINAL_SECTIONS: usize = 10;
@@ -22,7 +23,8 @@ const ORIGINAL_SECTIONS: usize = 10;
 const SECTION_HEADER: usize = 40;
 const VIRTUAL_ADDRESS: usize = 12;
 
-/// Final addresses from here on mean that the code is nowhere, as 0 does: no image has 2 GiB. Seen in files of Syzygy.
+/// Final addresses from here on are none: no image has 2 GiB. The tools of Syzygy write them where code goes on as before in
+/// the other table.
 const NOWHERE: u32 = 0x8000_0000;
 
 /// Where a symbol is in the image.
@@ -41,8 +43,10 @@ pub(super) struct AddressMap {
     /// Virtual addresses of the sections, relative to the image base.
     sections: Vec<u32>,
     /// Pairs of addresses from which compiled and final addresses run in parallel, by compiled address. A final address
-    /// of 0, or from [`NOWHERE`] on, means removed. `None` where nothing was moved.
+    /// of 0 means removed, one from [`NOWHERE`] on that the other table knows. `None` where nothing was moved.
     omap: Option<Vec<(u32, u32)>>,
+    /// The other table, in the same form: its valid pairs by compiled address, the final one that follows last.
+    back: Vec<(u32, u32)>,
 }
 
 impl AddressMap {
@@ -57,12 +61,20 @@ impl AddressMap {
             Some(sections) => Some(sections),
             None => slot(SECTIONS)?,
         };
+        let pairs = |table: &[u8]| -> Vec<(u32, u32)> {
+            table.chunks_exact(8).map(|pair| (word(pair, 0), word(pair, 4))).collect()
+        };
         let omap = slot(OMAP_FROM_SOURCE)?.map(|table| {
-            let pairs = table.chunks_exact(8).map(|pair| (word(pair, 0), word(pair, 4)));
-            let mut pairs: Vec<(u32, u32)> = pairs.collect();
+            let mut pairs = pairs(&table);
             pairs.sort_by_key(|&(source, _)| source);
             pairs
         });
+        let mut back: Vec<(u32, u32)> = pairs(&slot(OMAP_TO_SOURCE)?.unwrap_or_default())
+            .into_iter()
+            .map(|(target, source)| (source, target))
+            .filter(|(source, target)| (1..NOWHERE).contains(source) && (1..NOWHERE).contains(target))
+            .collect();
+        back.sort_unstable();
         let sections = match sections {
             Some(headers) => {
                 headers.chunks_exact(SECTION_HEADER).map(|header| word(header, VIRTUAL_ADDRESS)).collect()
@@ -71,7 +83,7 @@ impl AddressMap {
                 pdb.sections()?.unwrap_or_default().iter().map(|section| section.virtual_address).collect()
             }
         };
-        Ok(Self { sections, omap })
+        Ok(Self { sections, omap, back })
     }
 
     /// The place of `offset` bytes into a section, counted from 1.
@@ -81,14 +93,22 @@ impl AddressMap {
             return Place::NoSection;
         };
         let Some(omap) = &self.omap else { return Place::At(compiled) };
-        let after = omap.partition_point(|&(source, _)| source <= compiled);
-        match after.checked_sub(1).and_then(|last| omap.get(last)) {
-            Some(&(source, target)) if (1..NOWHERE).contains(&target) => {
-                Place::At(target.wrapping_add(compiled - source))
-            }
-            _ => Place::Removed,
-        }
+        let (source, target) = match covering(omap, compiled) {
+            Some((_, NOWHERE..)) => match covering(&self.back, compiled) {
+                Some(pair) => pair,
+                None => return Place::Removed,
+            },
+            Some((_, 0)) | None => return Place::Removed,
+            Some(pair) => pair,
+        };
+        Place::At(target.wrapping_add(compiled - source))
     }
+}
+
+/// The last pair that begins at or below an address.
+fn covering(pairs: &[(u32, u32)], compiled: u32) -> Option<(u32, u32)> {
+    let after = pairs.partition_point(|&(source, _)| source <= compiled);
+    pairs.get(after.checked_sub(1)?).copied()
 }
 
 /// Stream numbers of the debug header; empty where the file has none.
@@ -108,7 +128,7 @@ mod tests {
 
     #[test]
     fn moved_removed_and_absolute_symbols_are_told_apart() {
-        let mut map = AddressMap { sections: vec![0x1000, 0x3000], omap: None };
+        let mut map = AddressMap { sections: vec![0x1000, 0x3000], omap: None, back: Vec::new() };
         assert_eq!(map.place(2, 8), Place::At(0x3008));
         assert_eq!(map.place(3, 8), Place::NoSection);
         assert_eq!(map.place(0, 8), Place::NoSection);
@@ -119,6 +139,9 @@ mod tests {
         assert_eq!(map.place(1, 0x28), Place::At(0x4008));
         map.omap = Some(vec![(0x1000, NOWHERE)]);
         assert_eq!(map.place(1, 0), Place::Removed);
+        map.back = vec![(0x1000, 0x6000), (0x1010, 0x7000), (0x1010, 0x7008)];
+        assert_eq!(map.place(1, 0x18), Place::At(0x7010));
+        assert_eq!(map.place(1, 8), Place::At(0x6008));
         map.omap = Some(Vec::new());
         assert_eq!(map.place(1, 0), Place::Removed);
     }
