@@ -3,7 +3,7 @@
 //! Reads `rekall-golden/` below `REKAL_TEST_DATA`, or below the data folder beside the checkout; without it the test says so
 //! and passes.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may panic")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may panic")]
 
 use std::fs;
 use std::io::Write as _;

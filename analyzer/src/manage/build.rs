@@ -69,6 +69,9 @@ impl Task {
     }
 }
 
+/// Is told what became of each task.
+type Told<'t> = dyn FnMut(&Task, Result<Built, Failure>) -> Result<(), Error> + 't;
+
 impl Manager<'_> {
     /// Builds all, so many at once, and tells each result. An error of the listener ends the run after what is under way.
     pub(super) fn all(
@@ -76,7 +79,7 @@ impl Manager<'_> {
         tasks: &[Task],
         entry: &Entry,
         processes: usize,
-        told: &mut dyn FnMut(&Task, Result<Built, Failure>) -> Result<(), Error>,
+        told: &mut Told<'_>,
     ) -> Result<(), Error> {
         let next = AtomicUsize::new(0);
         let (send, receive) = mpsc::channel();

@@ -213,7 +213,7 @@ fn what_is_missing_is_counted_and_the_rest_is_right() {
         for at in (8192..hit - 4096).step_by(4096 * 5) {
             let saved = bytes[at..at + 4096].to_vec();
             bytes[at..at + 4096].fill(0);
-            let missing = [at..at + 4096];
+            let missing = std::iter::once(at..at + 4096).collect::<Vec<_>>();
             if let Ok(decoded) = decode(Memory { bytes: &bytes, missing: &missing }, hit) {
                 assert_eq!(decoded.symbols.len() + decoded.lost, symbols.len(), "{form:?} {at:#x}");
                 let mut left = expected.iter();

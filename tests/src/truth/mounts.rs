@@ -117,20 +117,6 @@ fn mount(namespace: u64, line: &str) -> Option<Mount> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_mountinfo_is_taken_apart() {
-        let line = r"34 1 0:28 / /mnt/odd\040name rw,relatime shared:1 master:2 - tmpfs gt\040odd rw,size=64k,inode64";
-        let mount = mount(7, line).unwrap();
-        assert_eq!((mount.id, mount.parent, mount.device), (34, 1, (0, 28)));
-        assert_eq!((mount.mount_point.as_str(), mount.source.as_str()), ("/mnt/odd name", "gt odd"));
-        assert_eq!((mount.propagation.as_str(), mount.super_options.as_str()), ("shared:1 master:2", "rw"));
-    }
-}
-
 fn listed(line: &str) -> Option<Listed> {
     let mut words = line.splitn(8, ' ');
     // The guest prints both numbers in hex.
@@ -153,4 +139,18 @@ fn listed(line: &str) -> Option<Listed> {
         listed.path = path.to_owned();
     }
     Some(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_taken_apart() {
+        let line = r"34 1 0:28 / /mnt/odd\040name rw,relatime shared:1 master:2 - tmpfs gt\040odd rw,size=64k,inode64";
+        let mount = mount(7, line).unwrap();
+        assert_eq!((mount.id, mount.parent, mount.device), (34, 1, (0, 28)));
+        assert_eq!((mount.mount_point.as_str(), mount.source.as_str()), ("/mnt/odd name", "gt odd"));
+        assert_eq!((mount.propagation.as_str(), mount.super_options.as_str()), ("shared:1 master:2", "rw"));
+    }
 }

@@ -150,7 +150,7 @@ impl Walk<'_> {
         if level > 2 {
             return Err(Absent::Malformed("level of a handle table"));
         }
-        if page % PAGE != 0 {
+        if !page.is_multiple_of(PAGE) {
             self.found.damage.get_or_insert_with(|| format!("{page:#x} is no address of a page of it"));
             return Ok(());
         }
