@@ -58,7 +58,7 @@ const VERSIONS: &[Version] = &[
     version((false, 1, 0xff), (4, 0xc, 0x10), (4, 8, 0x10), (0x50, 0x18)), // Vista SP1 x86
     version((false, 4, 0xff), (4, 0xc, 0x10), (4, 8, 0x10), (0x50, 0x18)), // Vista x86
     version((false, 2, 0xff), (4, 0xc, 0x10), (4, 8, 0x10), (0x58, 0x20)), // XP, 2003 x86
-    version((true, 1, 0xff), (0, 8, 0x10), (0, 8, 0x10), (0x68, 0x20)), // 7 x64
+    version((true, 1, 0xff), (0, 8, 0x10), (0, 8, 0x10), (0x60, 0x20)), // 7 x64, by its symbols
     version((true, 1, 0xfe), (8, 0x10, 0x18), (0, 8, 0x10), (0x68, 0x20)), // Vista SP2 x64
     version((true, 1, 0x7f), (8, 0x14, 0x20), (8, 0x10, 0x20), (0x68, 0x20)), // Vista SP1 x64
     version((true, 4, 0x7f), (8, 0x14, 0x20), (8, 0x10, 0x20), (0x68, 0x20)), // Vista x64
@@ -106,16 +106,15 @@ pub(super) fn read(head: &[u8], pages: &mut Pages<'_>, warnings: &mut Vec<String
     let found = first_block(pages.base).and_then(|page| page.checked_sub(1));
     let fits = |version: &&Version| {
         let told = version.word(head, version.first_table).filter(|page| *page > 0);
-        let page = if head.iter().all(|byte| *byte == 0) { found } else { told };
-        let table = version.table(&read_page(page?)?)?;
+        // The first block tells best: where the header keeps the page differs even between service packs.
+        let mut places = [found, told].into_iter().flatten();
+        let page = places.find(|page| read_page(*page).and_then(|bytes| version.table(&bytes)).is_some())?;
         // A layout is only told apart from the next one by where it keeps the state of the processor.
-        let sure = processor(pages.base, version.processor, version.wide).is_some();
-        let followed = found == page || table.next != 0;
-        Some((page?, sure, followed)).filter(|_| followed)
+        Some((page, processor(pages.base, version.processor, version.wide).is_some()))
     };
     let candidates = || VERSIONS.iter().filter_map(|version| Some((version, fits(&version)?)));
-    let chosen = candidates().find(|(_, (_, sure, _))| *sure).or_else(|| candidates().next());
-    let (version, (mut page, ..)) = chosen
+    let chosen = candidates().find(|(_, (_, sure))| *sure).or_else(|| candidates().next());
+    let (version, (mut page, _)) = chosen
         .ok_or("no table of pages is where this file should have one: empty, or of an unknown version")?;
     for _ in 0..MAX_TABLES {
         let table = read_page_of(pages.base, page).and_then(|bytes| version.table(&bytes));
