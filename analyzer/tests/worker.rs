@@ -15,9 +15,13 @@ use profile_gen::pdb::{PdbOptions, convert_pdb};
 use profile_gen::worker::{Conversion, Worker, WorkerError, WorkerLimits};
 
 fn golden(name: &str) -> Option<PathBuf> {
+    data(&format!("rekall-golden/inputs/{name}"))
+}
+
+fn data(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join("data");
     let root = std::env::var_os("REKAL_TEST_DATA").map_or_else(beside, PathBuf::from);
-    let path = root.join("rekall-golden/inputs").join(name);
+    let path = root.join(name);
     if !path.is_file() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: no {}", path.display());
         return None;
@@ -67,8 +71,8 @@ fn malformed_missing_and_oversized_sources_are_told_apart() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_source_that_needs_too_much_memory_ends_its_worker_only() {
-    // Too little to start with: the allocator aborts.
-    let Some(source) = golden("types_x64.pdb") else { return };
+    // More than what the allocator has at the start: it aborts.
+    let Some(source) = data("pdb/dump_syms_regtest64.pdb") else { return };
     let limits = WorkerLimits { memory: 1 << 20, ..WorkerLimits::default() };
     let error = worker(limits).convert(&source, &pdb()).unwrap_err();
     assert!(matches!(error, WorkerError::Memory(_)), "{error}");

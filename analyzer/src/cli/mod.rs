@@ -83,6 +83,13 @@ fn dispatch(arguments: &[OsString]) -> Result<u8, Error> {
             if let Some(text) = parse::help(several, &rest)? {
                 return print(&text);
             }
+            // What none of them accepts is wrong whatever the image is.
+            let refusals = several.iter().map(|plugin| parse::plugin(*plugin, &rest).err());
+            if let Some(Some(error)) =
+                refusals.collect::<Option<Vec<_>>>().map(|errors| errors.into_iter().next())
+            {
+                return Err(error);
+            }
             let started = start(&globals)?;
             let system = *started.0.fact::<SystemFact>()?;
             let plugin = plugins::for_system(several, system)?;
