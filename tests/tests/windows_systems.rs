@@ -15,8 +15,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use rekal_tests::rekal::{Output, Rekal};
-use testkit::{Handle, Machine, Module, Page, Parameters, Process, System, Thread, Vad, filetime, profiles};
+use rekal_tests::rekal::{Output, Rekal, Row};
+use testkit::scenario::{Built, Scenario, Target};
+use testkit::{
+    Handle, MAJOR_FUNCTIONS, Machine, Module, Page, Parameters, Process, Snapshot, System, Thread, Vad,
+    filetime, profiles,
+};
 
 /// The systems that the data at hand can describe.
 fn systems() -> Vec<(&'static str, System)> {
@@ -44,8 +48,11 @@ struct Image {
 
 impl Image {
     fn new(machine: Machine) -> Self {
+        Self::of(&machine.finish())
+    }
+
+    fn of(snapshot: &Snapshot) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let snapshot = machine.finish();
         let image = folder.path().join("memory.raw");
         snapshot.write_raw(&image).unwrap();
         let system = &snapshot.machine.system;
@@ -59,6 +66,14 @@ impl Image {
 
     fn run(&self, command: &[&str]) -> Output {
         self.rekal.run(command).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// The cells of some columns of each row, in one text.
+    fn cells(&self, command: &[&str], columns: &[&str]) -> Vec<String> {
+        let output = self.run(command);
+        assert!(output.complete, "{command:?}: {:?}", output.notes);
+        let cells = |row: &Row| columns.iter().map(|column| row.text_or_empty(column)).collect::<Vec<_>>();
+        output.rows.iter().map(|row| cells(row).join(" | ")).collect()
     }
 
     /// Standard output as text.
@@ -304,5 +319,259 @@ fn roots_of_page_tables_are_found_without_low_memory() {
         let decisions: String = output.rows.iter().map(|row| row.text("comment") + "\n").collect();
         assert!(decisions.contains("that maps itself"), "{name}: {decisions}");
         assert_eq!(image.run(&["pslist"]).rows.len(), 1, "{name}");
+    }
+}
+
+/// The office machine of every system.
+fn offices() -> impl Iterator<Item = (&'static str, Scenario, Built, Image)> {
+    systems().into_iter().chain([("Windows XP", profiles::windows_xp_pae())]).map(|(name, system)| {
+        let scenario = Scenario::office(&system);
+        let built = scenario.build(system);
+        let image = Image::of(&built.snapshot);
+        (name, scenario, built, image)
+    })
+}
+
+fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('\\').next().unwrap()
+}
+
+#[test]
+fn scans_find_the_objects_described() {
+    for (name, scenario, built, image) in offices() {
+        let expected = scenario.drivers.iter().zip(&built.drivers).map(|(driver, placed)| {
+            let (object, module) = (placed.object, &driver.module);
+            let (base, size, path) = (module.base, module.size, &driver.object);
+            format!("{object:#x} | {base:#x} | {size} | {} | {} | {path}", driver.service, last(path))
+        });
+        let columns = ["offset", "start", "size", "servicekey", "name", "path"];
+        let found = image.cells(&["driverscan"], &columns);
+        assert_eq!(sorted(found), sorted(expected.collect()), "{name}");
+
+        let found = image.cells(&["filescan"], &["offset", "access", "path"]);
+        for (open, object) in scenario.handles.iter().zip(&built.targets) {
+            if let Target::File(path) = &open.target {
+                let row = format!("{object:#x} | R--r-- | {path}");
+                assert!(found.contains(&row), "{name}: {row:?} is not in {found:#?}");
+            }
+        }
+
+        let found = image.cells(&["mutantscan"], &["offset", "signal", "thread", "cid", "name"]);
+        let expected = scenario.mutants.iter().zip(&built.mutants).map(|((path, pid), object)| {
+            let object = format!("{object:#x}");
+            if *pid == 0 {
+                return format!("{object} | 1 |  |  | {}", last(path));
+            }
+            let thread = built.snapshot.process(*pid).threads[0];
+            let row = found.iter().find(|row| row.starts_with(&object)).expect("the mutant");
+            let tid = row.split(" | ").nth(3).unwrap().strip_prefix(&format!("{pid}:")).unwrap();
+            format!("{object} | 0 | {thread:#x} | {pid}:{tid} | {}", last(path))
+        });
+        assert_eq!(sorted(expected.collect()), sorted(found.clone()), "{name}");
+
+        let expected = scenario.symlinks.iter().map(|(from, to, created)| {
+            let second = if *created == filetime(CREATED + 1) { 1 } else { 2 };
+            format!("2012-02-22T11:10:0{second}Z | {} | {to}", last(from))
+        });
+        let found = image.cells(&["symlinkscan"], &["creation_time", "from_link", "to_link"]);
+        assert_eq!(sorted(found), sorted(expected.collect()), "{name}");
+
+        let drivers = scenario.drivers.iter().map(|driver| &driver.module);
+        let expected = scenario.modules.iter().chain(drivers).map(|module| {
+            format!("{} | {:#x} | {} | {}", module.name(), module.base, module.size, module.path)
+        });
+        let found = image.cells(&["modscan"], &["name", "base", "size", "file"]);
+        assert_eq!(sorted(found), sorted(expected.collect()), "{name}");
+        let listed = image.cells(&["modules"], &["name"]);
+        assert!(!listed.contains(&"hidden.sys".to_owned()), "{name}: {listed:?}");
+
+        let expected = scenario.processes.iter().flat_map(|process| {
+            process
+                .threads
+                .iter()
+                .map(|thread| format!("{} | {:#x} | {}", process.pid, thread.start, process.name))
+        });
+        let found = image.cells(&["thrdscan"], &["pid", "start", "name"]);
+        assert_eq!(sorted(found), sorted(expected.collect()), "{name}");
+    }
+}
+
+#[test]
+fn objects_have_the_names_and_types_described() {
+    for (name, scenario, _, image) in offices() {
+        let tree = image.cells(
+            &["object_tree", "--type_regex", "^(Driver|SymbolicLink|Mutant)$"],
+            &["_depth", "type", "name"],
+        );
+        for driver in &scenario.drivers {
+            let row = format!("2 | Driver | {}", last(&driver.object));
+            assert!(tree.contains(&row), "{name}: {row:?} is not in {tree:#?}");
+        }
+        for (from, to, _) in &scenario.symlinks {
+            let depth = from.matches('\\').count();
+            let row = format!("{depth} | SymbolicLink | {} -> {to}", last(from));
+            assert!(tree.contains(&row), "{name}: {row:?} is not in {tree:#?}");
+        }
+        assert!(tree.contains(&"2 | Mutant | !evil!".to_owned()), "{name}: {tree:#?}");
+        let types = image.cells(&["object_types"], &["name", "NumberOfObjects"]);
+        for (kind, count) in [
+            ("Driver", scenario.drivers.len()),
+            ("SymbolicLink", scenario.symlinks.len()),
+            ("Mutant", scenario.mutants.len()),
+            ("Device", scenario.drivers.iter().map(|driver| driver.devices.len()).sum()),
+        ] {
+            let row = format!("{kind} | {count}");
+            assert!(types.contains(&row), "{name}: {row:?} is not in {types:#?}");
+        }
+    }
+}
+
+#[test]
+fn drivers_serve_what_is_described() {
+    for (name, scenario, built, image) in offices() {
+        let kernel = built.snapshot.machine.system.kernel_base;
+        let found = image.run(&["driverirp"]);
+        assert_eq!(found.rows.len() as u64, scenario.drivers.len() as u64 * MAJOR_FUNCTIONS, "{name}");
+        for row in &found.rows {
+            let driver =
+                scenario.drivers.iter().find(|driver| row.object("_DRIVER_OBJECT", "name") == driver.object);
+            let driver = driver.expect("a driver that is described");
+            let own = driver.functions.iter().find(|(index, _)| row.number("idx") == Some(*index));
+            match own {
+                Some((_, offset)) => {
+                    assert_eq!(
+                        row.text("func_addres"),
+                        format!("{:#x}", driver.module.base + offset),
+                        "{name}"
+                    );
+                }
+                None => {
+                    let address = u64::from_str_radix(&row.text("func_addres")[2..], 16).unwrap();
+                    assert!(address >= kernel && address < kernel + 0x200_0000, "{name}: {address:#x}");
+                    assert!(row.text("name").starts_with("nt!"), "{name}: {}", row.text("name"));
+                }
+            }
+        }
+        let hooked = image.cells(&["driverirp", "--regex", "disk"], &["idx", "function", "name"]);
+        assert_eq!(hooked[15], "15 | IRP_MJ_INTERNAL_DEVICE_CONTROL | filter+0x1000", "{name}");
+
+        let columns = ["Type", "Name", "device_type", "Path"];
+        let found = image.cells(&["devicetree"], &columns);
+        let mut at =
+            found.iter().position(|row| row == "DRV | \\Driver\\Disk |  | ").expect("the driver") + 1;
+        for row in [
+            "DEV | Harddisk0 | FILE_DEVICE_DISK | \\Device\\Harddisk0",
+            "ATT | \\Driver\\Filter | FILE_DEVICE_DISK | ",
+        ] {
+            assert_eq!(found[at], row, "{name}");
+            at += 1;
+        }
+        let devices: usize = scenario.drivers.iter().map(|driver| driver.devices.len()).sum();
+        // The filter's device is its own, and on top of the disk's.
+        assert_eq!(found.len(), scenario.drivers.len() + devices + 1, "{name}");
+
+        let services = image.cells(&["ssdt"], &["table", "entry", "target", "symbol"]);
+        assert_eq!(services.len(), 12, "{name}");
+        let hook = scenario.drivers[5].module.base + 0x1800;
+        for (index, row) in services.iter().enumerate() {
+            if index != 2 {
+                assert!(row.starts_with(&format!("nt | {index:#x} | ")), "{name}: {row}");
+                assert!(row.contains(" | nt!"), "{name}: {row}");
+            } else if hook.abs_diff(kernel) < 1 << 26 || !built.snapshot.machine.system.is_64() {
+                // Tables of 64-bit kernels reach 128 MiB far.
+                assert!(row.contains(&format!("{hook:#x}")), "{name}: {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_system_says_of_itself_what_is_described() {
+    for (name, scenario, built, image) in offices() {
+        let system = &built.snapshot.machine.system;
+        let expected: Vec<String> = scenario
+            .unloaded
+            .iter()
+            .map(|driver| {
+                let after = (driver.time - filetime(CREATED)) / 10_000_000;
+                let (minutes, seconds) = (10 + after / 60, after % 60);
+                let (start, end) = (driver.start, driver.end);
+                format!("{} | {start:#x} | {end:#x} | 2012-02-22T11:{minutes}:{seconds:02}Z", driver.name)
+            })
+            .collect();
+        let found = image.cells(&["unloaded_modules"], &["name", "start", "end", "time"]);
+        assert_eq!(found, expected, "{name}");
+
+        let found = image.cells(&["version_modules", "^ntos"], &["offset_v", "name", "guid", "pdb"]);
+        let (base, pdb) = (system.kernel_base, &system.pdb);
+        assert_eq!(found, [format!("{base:#x} | ntoskrnl.exe | {} | {}", pdb.guid_age, pdb.name)], "{name}");
+
+        let found = image.cells(&["times"], &["Times", "value"]);
+        assert!(found.contains(&"Seconds up | 1200".to_owned()), "{name}: {found:?}");
+
+        let found = image.cells(&["phys_map"], &["phys_start", "phys_end", "pages"]);
+        let end = built.snapshot.end();
+        let upper = format!("0x100000 | {end:#x} | {}", (end - 0x10_0000) / 4096);
+        assert_eq!(found, ["0x1000 | 0x9f000 | 158".to_owned(), upper], "{name}");
+
+        let symbol = |name: &str| base + system.layouts.profile().symbol(name).expect("a symbol");
+        let found = image.cells(&["kdbgscan"], &["Key", "Value"]);
+        for row in [
+            "Tag found | true".to_owned(),
+            format!("Kernel base | {base:#x}"),
+            format!("PsActiveProcessHead | {:#x}", symbol("PsActiveProcessHead")),
+            format!("PsLoadedModuleList | {:#x}", symbol("PsLoadedModuleList")),
+            format!("Build | {}", system.build_lab),
+        ] {
+            assert!(found.contains(&row), "{name}: {row:?} is not in {found:#?}");
+        }
+        let blocks = image.cells(&["kdbgscan", "--full_scan"], &["Key"]);
+        assert_eq!(blocks.iter().filter(|key| *key == "Offset (P)").count(), 1, "{name}");
+
+        let found = image.cells(&["kpcr"], &["Property", "Value"]);
+        let rows = ["Vendor | GenuineIntel".to_owned(), "MHz | 2400".to_owned()];
+        for row in rows.into_iter().chain([format!("CR3 | {:#x}", built.snapshot.dtb())]) {
+            assert!(found.contains(&row), "{name}: {row:?} is not in {found:#?}");
+        }
+    }
+}
+
+#[test]
+fn tokens_hold_what_is_described() {
+    for (name, scenario, _, image) in offices() {
+        for process in scenario.processes.iter().filter(|process| process.token.is_some()) {
+            let token = process.token.as_ref().unwrap();
+            let pid = process.pid.to_string();
+            let mut privileges = token.privileges.clone();
+            privileges.sort_by_key(|privilege| privilege.number);
+            let expected: Vec<String> = privileges
+                .iter()
+                .map(|privilege| {
+                    let enabled = if privilege.enabled { ",Enabled" } else { "" };
+                    let default = if privilege.by_default { ",Default" } else { "" };
+                    let number = privilege.number;
+                    let known = match number {
+                        10 => "SeLoadDriverPrivilege",
+                        19 => "SeShutdownPrivilege",
+                        20 => "SeDebugPrivilege",
+                        _ => "SeChangeNotifyPrivilege",
+                    };
+                    format!("{number} | {known} | Present{enabled}{default}")
+                })
+                .collect();
+            let found = image.cells(&["privileges", &pid], &["Value", "Privileges", "Attributes"]);
+            // A hidden process is on no list.
+            if process.unlinked && found.is_empty() {
+                continue;
+            }
+            assert_eq!(found, expected, "{name}: {pid}");
+            let expected: Vec<&str> = token.sids.iter().map(|(sid, _)| sid.as_str()).collect();
+            assert_eq!(image.cells(&["tokens", &pid], &["Sid"]), expected, "{name}: {pid}");
+        }
     }
 }

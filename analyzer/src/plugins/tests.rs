@@ -9,6 +9,8 @@ use crate::plugin::Active;
 
 /// Columns that keep Rekall's name though their kind differs from the same name elsewhere, with the reason.
 const OTHER_KIND: &[(&str, &str, &str)] = &[
+    ("Process", "threads", "the name only; elsewhere the process"),
+    ("Value", "privileges", "the number of a privilege; elsewhere it differs from row to row"),
     ("access", "handles", "a mask of rights; elsewhere letters"),
     ("offset", "lsof", "a position in a file; elsewhere it is an address"),
     ("value", "envars", "text of a variable; elsewhere a fact of any kind"),

@@ -212,7 +212,8 @@ impl Scenario {
             .mutants
             .iter()
             .map(|(path, pid)| {
-                let owner = machine.placed(*pid).and_then(|process| process.threads.first().copied());
+                let holder = machine.placed(*pid).filter(|_| *pid != 0);
+                let owner = holder.and_then(|process| process.threads.first().copied());
                 machine.mutant(Some(path), owner)
             })
             .collect();

@@ -5,10 +5,13 @@
 //! kernel, paged                       its types over memory whose pages may be elsewhere
 //! process, thread, vad, module, library   what runs, and what it maps
 //! object_header, names, handle, views objects and the tables that lead to them
-//! scan, pool, reverse                 what remains in physical memory
+//! namespace, driver, token             what objects are there, what drivers serve, what processes may do
+//! scan, pool, reverse, object_scan     what remains in physical memory
 //! resolver                            names of addresses
 //! ```
 
+pub mod debugger_data;
+pub mod driver;
 mod dump_header;
 mod evidence;
 pub mod handle;
@@ -18,24 +21,34 @@ pub mod info;
 mod kernel;
 pub mod library;
 pub mod module;
+pub mod module_scan;
+pub mod mutant;
 pub mod names;
+pub mod namespace;
 pub mod object_header;
+pub mod object_scan;
 mod overlay;
 pub mod paged;
+pub mod physical_runs;
 pub mod pool;
 pub mod process;
 pub mod process_scan;
+pub mod processor;
 mod remembered;
 pub mod resolver;
 pub mod reverse;
 mod roots;
 pub mod scan;
+pub mod service_table;
+pub mod sid;
 pub mod thread;
 pub mod thread_scan;
 pub mod time;
+pub mod token;
 pub mod tree;
 mod triage;
 pub mod unicode;
+pub mod unloaded;
 pub mod vad;
 mod verify;
 pub mod views;

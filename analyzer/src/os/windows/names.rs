@@ -48,7 +48,11 @@ layout! {
         name: Addr = "Name",
     }
 
-    struct SymbolicLink / SymbolicLinkLayout = "_OBJECT_SYMBOLIC_LINK" {
+    /// `_OBJECT_SYMBOLIC_LINK`: a name for another name.
+    pub struct SymbolicLink / SymbolicLinkLayout = "_OBJECT_SYMBOLIC_LINK" {
+        /// When it was made, as a `FILETIME`.
+        creation_time_raw: u64 = "CreationTime",
+        /// Where it leads, a `UNICODE_STRING`.
         target_place: Addr = "LinkTarget",
     }
 }

@@ -6,10 +6,13 @@
 
 use object::{Absent, Addr, Ptr, Read, Target, layout};
 
+use super::process::Process;
 use super::unicode;
 
 /// `InfoMask` bit of `_OBJECT_HEADER_NAME_INFO`.
 const NAME_INFO: u8 = 0x02;
+/// `InfoMask` bit of `_OBJECT_HEADER_HANDLE_INFO`.
+const HANDLE_INFO: u8 = 0x04;
 /// Type indexes are believed below this; kernels have about 70 types.
 const MAX_TYPES: u64 = 256;
 
@@ -132,26 +135,51 @@ impl<'k> ObjectHeader<'k> {
         }
     }
 
-    /// Address of its name header; not applicable for objects without one.
-    fn name_info(&self) -> Read<NameInfo<'k>> {
-        let none = Absent::NotApplicable("no name");
+    /// Address of the optional header of a bit of the mask, or at an older distance; not applicable where there is none.
+    fn optional(&self, bit: u8, older: Read<u8>) -> Read<u64> {
+        let none = Absent::NotApplicable("no such optional header");
         let target = self.target();
         let distance = match self.info_mask() {
-            Ok(mask) if mask & NAME_INFO == 0 => return Err(none),
+            Ok(mask) if mask & bit == 0 => return Err(none),
             Ok(mask) => {
                 let table = target.symbol("ObpInfoMaskToOffset")?;
                 // The lower bits count, whose headers are nearer.
-                let index = u64::from(mask & (NAME_INFO | (NAME_INFO - 1)));
+                let index = u64::from(mask & (bit | (bit - 1)));
                 let bytes = target.read_bytes(table.wrapping_add(index), 1, 1)?;
                 u64::from(bytes.first().copied().unwrap_or(0))
             }
-            Err(Absent::NoProfile(_)) => u64::from(self.name_info_offset()?),
+            Err(Absent::NoProfile(_)) => u64::from(older?),
             Err(why) => return Err(why),
         };
         if distance == 0 {
             return Err(none);
         }
-        Ok(NameInfo::at(target, self.addr().wrapping_sub(distance)))
+        Ok(self.addr().wrapping_sub(distance))
+    }
+
+    /// Its name header; not applicable for objects without one.
+    fn name_info(&self) -> Read<NameInfo<'k>> {
+        Ok(NameInfo::at(self.target(), self.optional(NAME_INFO, self.name_info_offset())?))
+    }
+
+    /// The process that has it open, the first where there are several; not applicable where none is recorded. Most types do
+    /// not record it, files do.
+    pub fn owner(&self) -> Read<Process<'k>> {
+        let none = Absent::NotApplicable("no process is recorded");
+        let target = self.target();
+        let info = self.optional(HANDLE_INFO, self.handle_info_offset())?;
+        // One process, or a counted array of them; the header's flag that tells moved between kernels, a process tells itself.
+        let first = target.read_ptr(info)?;
+        if first == 0 {
+            return Err(none);
+        }
+        let process = Process::at(target, first);
+        if process.is_plausible() {
+            return Ok(process);
+        }
+        let width = u64::from(target.types().model().pointer_size());
+        let process = Process::at(target, target.read_ptr(first.wrapping_add(width))?);
+        if process.is_plausible() { Ok(process) } else { Err(none) }
     }
 
     /// Its name in its directory; not applicable for objects without one.

@@ -20,6 +20,11 @@ layout! {
 impl UnicodeString<'_> {
     /// The text; empty for an empty one, whatever its buffer. Unpaired surrogates appear as `\u{d800}`.
     pub fn text(&self) -> Read<String> {
+        self.text_in(self.target())
+    }
+
+    /// The same for a string that was found in physical memory: its buffer is at an address of `memory`.
+    pub fn text_in(&self, memory: &Target) -> Read<String> {
         let (length, maximum) = (self.length()?, self.maximum_length()?);
         if length == 0 {
             return Ok(String::new());
@@ -31,7 +36,7 @@ impl UnicodeString<'_> {
         if buffer == 0 {
             return Err(Absent::Malformed("UNICODE_STRING without a buffer"));
         }
-        Ok(decode(&self.target().read_bytes(buffer, length.into(), MAX_BYTES)?))
+        Ok(decode(&memory.read_bytes(buffer, length.into(), MAX_BYTES)?))
     }
 }
 
@@ -39,6 +44,12 @@ impl UnicodeString<'_> {
 pub fn text_at(target: &Target, place: Read<Addr>) -> Read<String> {
     let Addr(addr) = place?;
     UnicodeString::at(target, addr).text()
+}
+
+/// The text of the `_UNICODE_STRING` embedded at a place of one memory, with its buffer in another.
+pub fn text_through(fields: &Target, place: Read<Addr>, memory: &Target) -> Read<String> {
+    let Addr(addr) = place?;
+    UnicodeString::at(fields, addr).text_in(memory)
 }
 
 /// Text of UTF-16 bytes, up to the first NUL; unpaired surrogates appear as `\u{d800}`.

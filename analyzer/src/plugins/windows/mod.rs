@@ -1,16 +1,35 @@
 //! Commands for Windows images.
 
+pub mod devicetree;
 pub mod dlllist;
+pub mod driverirp;
+pub mod driverscan;
+pub mod filescan;
 pub mod find_dtb;
 pub mod handles;
 pub mod imageinfo;
+pub mod kdbgscan;
+pub mod kpcr;
 pub mod memmap;
+pub mod modscan;
 pub mod modules;
+pub mod mutantscan;
+pub mod object_tree;
+pub mod object_types;
+pub mod phys_map;
+pub mod privileges;
 pub mod pslist;
 pub mod psscan;
 pub mod pstree;
 pub mod psxview;
 pub mod raw2dmp;
+pub mod ssdt;
+pub mod symlinkscan;
+pub mod thrdscan;
 pub mod threads;
+pub mod times;
+pub mod tokens;
+pub mod unloaded_modules;
 pub mod vad;
+pub mod version_modules;
 pub mod vtop;
