@@ -14,6 +14,8 @@ const OTHER_KIND: &[(&str, &str, &str)] = &[
     ("access", "handles", "a mask of rights; elsewhere letters"),
     ("offset", "lsof", "a position in a file; elsewhere it is an address"),
     ("value", "envars", "text of a variable; elsewhere a fact of any kind"),
+    ("target", "ssdt", "where a service leads; elsewhere what a symlink names"),
+    ("offset_p", "psscan", "the process at the address; elsewhere the address alone"),
     ("pdb", "psscan", "the page directory base, by the name Rekall gives it; elsewhere it is a file"),
 ];
 

@@ -30,7 +30,6 @@ impl FoundModule {
     }
 
     /// Its file name and its path.
-    #[must_use]
     pub fn names(&self, kernel: &Kernel, physical: &Target) -> (Read<String>, Read<String>) {
         let module = self.module(physical);
         let text = |place| unicode::text_through(physical, place, kernel.target());

@@ -39,9 +39,8 @@ pub fn regions(target: &Target) -> Read<Vec<u64>> {
     for index in 0..MAX_PROCESSORS {
         let block = match target.read_ptr(table.wrapping_add(index.wrapping_mul(width))) {
             Ok(block) if block != 0 => block,
-            Ok(_) => break,
             Err(why) if found.is_empty() => return Err(why),
-            Err(_) => break,
+            Ok(_) | Err(_) => break,
         };
         let region = block.wrapping_sub(offset);
         // What stands behind the table is no processor. The first is shown whatever it holds.

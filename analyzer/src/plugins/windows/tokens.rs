@@ -40,7 +40,7 @@ impl Plugin for Tokens {
                 Err(_) => continue,
             };
             for sid in found {
-                let comment = sid.as_ref().ok().and_then(|sid| sid.name());
+                let comment = sid.as_ref().ok().and_then(crate::os::windows::sid::Sid::name);
                 let sid = sid.map(|sid| sid.to_string());
                 out.push(Row { process: process.obj_ref(), sid, comment })?;
             }
