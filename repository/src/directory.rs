@@ -228,7 +228,9 @@ impl Directory {
         let tree = self.tree().map_err(|reason| StoreError::Directory(reason.to_owned()))?;
         let is_tree = tree.names != tree.root || tree.root.ends_with(LAYOUT);
         let empty = || fs::read_dir(&tree.root).is_ok_and(|mut entries| entries.next().is_none());
-        Ok(if !is_tree && empty() { tree.root.join(LAYOUT) } else { tree.names.clone() })
+        // Another writer may have made `v1.0/` since it was looked for.
+        let layout = tree.root.join(LAYOUT);
+        Ok(if !is_tree && (empty() || layout.is_dir()) { layout } else { tree.names.clone() })
     }
 
     /// The stored inventory and the time it was written.
