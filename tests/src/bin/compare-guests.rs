@@ -151,7 +151,8 @@ fn main() -> Result<ExitCode> {
             std::fs::remove_file(image)?;
         }
         if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&options.dump) {
-            for command in &commands {
+            // mcat writes files and must be told which.
+            for command in commands.iter().filter(|command| **command != "mcat") {
                 let what =
                     format!("{} {command}: same rows from every profile and number of threads", guest.name);
                 tally.add(&what, same_rows(&lab, &program, guest, command, profiles.path()));
@@ -174,6 +175,10 @@ fn same_rows(lab: &Lab, program: &Path, guest: &Guest, command: &str, profiles: 
     let mut outcome = Comparison::default();
     let mut first: Option<Vec<u8>> = None;
     for source in ProfileSource::ALL {
+        // The struct behind /sys/module/NAME/sections is in no header, so the module zip cannot have it.
+        if command == "lsmod_sections" && source == ProfileSource::Zip {
+            continue;
+        }
         let repository = lab.repository(program, guest, source, profiles)?;
         let rekal =
             Rekal { program: program.to_path_buf(), image: guest.raw(), repository: Some(repository) };
