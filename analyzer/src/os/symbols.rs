@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::expression::Expression;
+use object::Read;
+
+use super::expression::{Base, Expression};
 use super::system::{System, SystemFact};
 use super::{linux, windows};
 use crate::error::Error;
@@ -11,8 +13,15 @@ use crate::session::Session;
 
 /// Symbols of a kernel and its modules. The kernel is the module `linux` or `nt`.
 pub trait Symbols: Send + Sync {
-    /// The address a parsed expression means; see [`Expression`] for the syntax.
-    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error>;
+    /// The address of a symbol of one module.
+    fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error>;
+
+    /// The address of a name without a module: a symbol of the kernel, or else a module (its base), or what the system
+    /// allows besides.
+    fn bare_name(&self, name: &str) -> Result<u64, Error>;
+
+    /// The pointer at an address of the kernel.
+    fn read_pointer(&self, address: u64) -> Read<u64>;
 
     /// Every symbol whose name matches, as `module!symbol`, sorted by address; `pattern` may have wildcards in both
     /// parts and means the kernel's symbols where it names no module.
@@ -27,6 +36,21 @@ pub trait Symbols: Send + Sync {
 
     /// Notes what is missing from the symbol tables that were read so far.
     fn report(&self, notes: &Notes);
+
+    /// The address a parsed expression means; see [`Expression`] for the syntax.
+    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
+        let base = match expression.base {
+            Base::Address(address) => address,
+            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
+            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
+        };
+        let address = base.wrapping_add(expression.offset);
+        if !expression.deref {
+            return Ok(address);
+        }
+        let pointer = self.read_pointer(address);
+        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    }
 
     /// The first of [`Symbols::names`].
     fn describe(&self, address: u64) -> Option<String> {

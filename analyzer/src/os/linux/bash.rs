@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use memchr::memchr_iter;
-use memory::AddressSpace;
-use object::{Absent, Read, Uint};
+use object::{Absent, Read, Target, Uint};
 
 use super::mm::{self, Vma, areas};
 use super::{Kernel, Task};
@@ -58,8 +57,7 @@ pub fn history(notes: &Notes, kernel: &Kernel, task: &Task<'_>) -> Read<Vec<Entr
             }
         }
     }
-    let width = usize::from(user.types().model().pointer_size());
-    Ok(entries(user.space(), &memory, width))
+    Ok(entries(&user, &memory))
 }
 
 fn is_private_data(area: &Vma<'_>) -> bool {
@@ -67,7 +65,8 @@ fn is_private_data(area: &Vma<'_>) -> bool {
         && matches!(area.file(), Err(Absent::NotApplicable(_)))
 }
 
-fn entries(space: &dyn AddressSpace, memory: &[(u64, Vec<u8>)], width: usize) -> Vec<Entry> {
+fn entries(user: &Target, memory: &[(u64, Vec<u8>)]) -> Vec<Entry> {
+    let width = usize::from(user.types().model().pointer_size());
     let stamps: HashMap<u64, i128> =
         memory.iter().flat_map(|(start, bytes)| stamps(*start, bytes)).take(MAX_ENTRIES).collect();
     // The pointer to the stamp is the second member.
@@ -75,11 +74,9 @@ fn entries(space: &dyn AddressSpace, memory: &[(u64, Vec<u8>)], width: usize) ->
     for (at, value) in words(memory, width) {
         if let Some(&seconds) = stamps.get(&value) {
             let addr = at.wrapping_sub(width as u64);
-            let command = pointer(space, addr, width).and_then(|text| {
-                space.read_cstr(text, MAX_COMMAND).map_err(|fault| Absent::Unreadable { addr: text, fault })
-            });
+            let command = user.read_ptr(addr).and_then(|text| user.read_cstr(text, MAX_COMMAND));
             // The third member is null but for lines under edit. Leftovers of freed entries have no text any more.
-            let data = pointer(space, addr.wrapping_add(2 * width as u64), width);
+            let data = user.read_ptr(addr.wrapping_add(2 * width as u64));
             if data.is_ok_and(|data| data != 0) || command.as_ref().is_ok_and(Vec::is_empty) {
                 continue;
             }
@@ -136,11 +133,6 @@ fn longest_run(memory: &[(u64, Vec<u8>)], width: usize, belongs: impl Fn(u64) ->
     best
 }
 
-fn pointer(space: &dyn AddressSpace, addr: u64, width: usize) -> Read<u64> {
-    let read = if width == 4 { space.read_u32(addr).map(u64::from) } else { space.read_u64(addr) };
-    read.map_err(|fault| Absent::Unreadable { addr, fault })
-}
-
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
@@ -164,7 +156,7 @@ mod tests {
             .words(0x1300, &[0x1220, 0x1200, 0]);
         let target = memory.target("{}", &[]);
         let bytes = target.read_bytes(0x1000, 4096, 4096).expect("there");
-        let found = entries(target.space(), &[(0x1000, bytes)], 8);
+        let found = entries(&target, &[(0x1000, bytes)]);
         let shown: Vec<_> = found
             .iter()
             .map(|e| (e.command.clone().expect("there"), e.time.0 / 1_000_000_000, e.listed))

@@ -1,6 +1,6 @@
 //! Capabilities (include/uapi/linux/capability.h).
 
-use object::{Absent, Bytes, Read, layout};
+use object::{Uint, layout};
 
 use super::Kernel;
 
@@ -50,53 +50,19 @@ const NAMES: [&str; 41] = [
 ];
 
 layout! {
-    /// The capability sets of `cred`: two words of 32 bits, one of 64 since Linux commit f122a08b197d (v6.3).
+    /// The capability sets of `cred`, as bits: two words of 32, one of 64 since Linux commit f122a08b197d (v6.3); little-endian
+    /// kernels store both alike.
     pub struct Capabilities / CapabilitiesLayout = "cred" {
         /// What programs may inherit.
-        raw_inheritable: Bytes = "cap_inheritable",
+        inheritable: Uint = "cap_inheritable",
         /// What may be made effective.
-        raw_permitted: Bytes = "cap_permitted",
+        permitted: Uint = "cap_permitted",
         /// What is in force.
-        raw_effective: Bytes = "cap_effective",
+        effective: Uint = "cap_effective",
         /// The bound of what can be gained.
-        raw_bounding: Bytes = "cap_bset",
+        bounding: Uint = "cap_bset",
         /// What unprivileged programs keep, from v4.3.
-        raw_ambient: Bytes = "cap_ambient",
-    }
-}
-
-/// Little-endian, whether stored as one word or two.
-fn bits(Bytes(bytes): Bytes) -> Read<u64> {
-    match bytes.len() {
-        1..=8 => Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))),
-        _ => Err(Absent::Malformed("capability set of unknown size")),
-    }
-}
-
-impl Capabilities<'_> {
-    /// Bits that are in force.
-    pub fn effective(&self) -> Read<u64> {
-        self.raw_effective().and_then(bits)
-    }
-
-    /// Bits that may be made effective.
-    pub fn permitted(&self) -> Read<u64> {
-        self.raw_permitted().and_then(bits)
-    }
-
-    /// Bits that programs may inherit.
-    pub fn inheritable(&self) -> Read<u64> {
-        self.raw_inheritable().and_then(bits)
-    }
-
-    /// Bits that bound what can be gained.
-    pub fn bounding(&self) -> Read<u64> {
-        self.raw_bounding().and_then(bits)
-    }
-
-    /// Bits that unprivileged programs keep.
-    pub fn ambient(&self) -> Read<u64> {
-        self.raw_ambient().and_then(bits)
+        ambient: Uint = "cap_ambient",
     }
 }
 
@@ -129,6 +95,7 @@ impl LastCapability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::linux::testkit::Memory;
 
     #[test]
     fn sets_are_named() {
@@ -136,6 +103,15 @@ mod tests {
         assert_eq!(LastCapability(40).names(0x2401), ["chown", "net_bind_service", "net_raw"]);
         assert_eq!(LastCapability(40).names(0), Vec::<String>::new());
         assert_eq!(LastCapability(41).names(1 << 41), ["cap_41"]);
-        assert_eq!(bits(Bytes(vec![1, 0, 0, 0, 2, 0, 0, 0])), Ok(0x2_0000_0001));
+    }
+
+    #[test]
+    fn a_set_of_two_words_is_one_number() {
+        let structs = r#"{
+            "cred": [16, {"cap_effective": [8, ["kernel_cap_struct"]]}],
+            "kernel_cap_struct": [8, {"cap": [0, ["Array", {"count": 2, "target": "unsigned int"}]]}]
+        }"#;
+        let target = Memory::default().bytes(0x1008, &[1, 0, 0, 0, 2, 0, 0, 0]).target(structs, &[]);
+        assert_eq!(Capabilities::at(&target, 0x1000).effective(), Ok(Uint(0x2_0000_0001)));
     }
 }

@@ -159,17 +159,17 @@ fn types(
     symbols: &Kallsyms,
 ) -> Result<(u64, Vec<u8>, Option<u64>), String> {
     let link = symbols.address_of("__start_BTF");
-    let mut candidates = hits.headers.clone();
-    candidates.sort_by_key(|(at, _)| at.abs_diff(near));
     let moved = |at: u64| link.map(|link| at.wrapping_sub(link));
+    let banner = symbols.address_of("linux_banner");
     let confirmed = |at: u64| {
-        let banner = moved(at).and_then(|moved| physical(symbols, "linux_banner", moved));
+        let banner = banner.zip(moved(at)).map(|(banner, moved)| banner.wrapping_add(moved));
         banner.is_some_and(|banner| {
             space.read_cstr(banner, 32).is_ok_and(|text| text.starts_with(b"Linux version "))
         })
     };
+    let mut candidates = hits.headers.clone();
     // Where none is confirmed (the page of the banner is missing), contents and distance decide.
-    candidates.sort_by_key(|(at, _)| !confirmed(*at));
+    candidates.sort_by_cached_key(|&(at, _)| (!confirmed(at), at.abs_diff(near)));
     for &(at, len) in &candidates {
         let Ok(bytes) = space.read_vec(at, len, BTF_SIZES.end) else { continue };
         if btf::parse(&bytes).is_ok_and(|btf| btf.defines("task_struct") && btf.defines("module")) {

@@ -14,7 +14,7 @@ use super::module::{Module, modules};
 use super::{Kernel, KernelFact};
 use crate::error::Error;
 use crate::notes::Notes;
-use crate::os::expression::{Base, Expression, matches};
+use crate::os::expression::matches;
 use crate::os::symbols::{Symbols, named};
 use crate::session::{Fact, Session};
 
@@ -130,6 +130,13 @@ impl Resolver {
         loaded.symbols.get_or_init(read).as_ref()
     }
 
+    fn module(&self, name: &str) -> Option<&Loaded> {
+        let name = normal(name);
+        self.modules.iter().find(|loaded| loaded.name == name)
+    }
+}
+
+impl Symbols for Resolver {
     fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
         if module == KERNEL {
             return self.kernel.target().symbol(symbol).map_err(|_| no_symbol(&format!("{KERNEL}!{symbol}")));
@@ -143,7 +150,6 @@ impl Resolver {
         found.map(|found| found.address).ok_or_else(|| no_symbol(&format!("{}!{symbol}", loaded.name)))
     }
 
-    /// A name without a module: a symbol of the kernel, a module (its base), or a symbol that one module has.
     fn bare_name(&self, name: &str) -> Result<u64, Error> {
         if let Ok(address) = self.kernel.target().symbol(name) {
             return Ok(address);
@@ -174,25 +180,8 @@ impl Resolver {
         }
     }
 
-    fn module(&self, name: &str) -> Option<&Loaded> {
-        let name = normal(name);
-        self.modules.iter().find(|loaded| loaded.name == name)
-    }
-}
-
-impl Symbols for Resolver {
-    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
-        let base = match expression.base {
-            Base::Address(address) => address,
-            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
-            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
-        };
-        let address = base.wrapping_add(expression.offset);
-        if !expression.deref {
-            return Ok(address);
-        }
-        let pointer = self.kernel.target().read_ptr(address);
-        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    fn read_pointer(&self, address: u64) -> Read<u64> {
+        self.kernel.target().read_ptr(address)
     }
 
     fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {

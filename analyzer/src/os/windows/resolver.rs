@@ -15,7 +15,7 @@ use super::module::{modules, short_name};
 use super::{Kernel, KernelFact, Process};
 use crate::error::Error;
 use crate::notes::Notes;
-use crate::os::expression::{Base, Expression, matches};
+use crate::os::expression::matches;
 use crate::os::symbols::{Symbols, named};
 use crate::pe::{ExportTarget, Pe};
 use crate::session::{Fact, Session};
@@ -207,6 +207,13 @@ impl Resolver {
         Ok(Table::Exports(table))
     }
 
+    fn module(&self, name: &str) -> Option<&Loaded> {
+        let name = short_name(name);
+        self.modules.iter().find(|loaded| loaded.name == name)
+    }
+}
+
+impl Symbols for Resolver {
     fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
         let loaded = self.module(module).ok_or_else(|| {
             Error::usage(format!("no such module: {module}"))
@@ -217,7 +224,6 @@ impl Resolver {
         Ok(loaded.base.wrapping_add(value))
     }
 
-    /// A name without a module: a symbol of the kernel, or a module (its base).
     fn bare_name(&self, name: &str) -> Result<u64, Error> {
         if let Ok(address) = self.kernel.target().symbol(name) {
             return Ok(address);
@@ -225,25 +231,8 @@ impl Resolver {
         self.module(name).map(|loaded| loaded.base).ok_or_else(|| no_symbol(name))
     }
 
-    fn module(&self, name: &str) -> Option<&Loaded> {
-        let name = short_name(name);
-        self.modules.iter().find(|loaded| loaded.name == name)
-    }
-}
-
-impl Symbols for Resolver {
-    fn evaluate(&self, expression: &Expression<'_>) -> Result<u64, Error> {
-        let base = match expression.base {
-            Base::Address(address) => address,
-            Base::Name { module: Some(module), symbol } => self.symbol_of(module, symbol)?,
-            Base::Name { module: None, symbol } => self.bare_name(symbol)?,
-        };
-        let address = base.wrapping_add(expression.offset);
-        if !expression.deref {
-            return Ok(address);
-        }
-        let pointer = self.kernel.target().read_ptr(address);
-        pointer.map_err(|why| Error::analysis(format!("cannot read the pointer that is meant: {why}")))
+    fn read_pointer(&self, address: u64) -> Read<u64> {
+        self.kernel.target().read_ptr(address)
     }
 
     fn search(&self, pattern: &str) -> Result<Vec<(String, u64)>, Error> {

@@ -5,6 +5,8 @@
 //!
 //! Truth: the lines `CapInh` to `CapAmb` of `/proc/PID/status` of guests of 5.10, 6.1 and 6.12, every process.
 
+use object::Uint;
+
 use crate::os::linux::capability::{Capabilities, last_capability};
 use crate::os::linux::{KernelFact, ProcessFilter};
 use crate::plugin::prelude::*;
@@ -46,16 +48,17 @@ impl Plugin for CapabilitiesOf {
         for task in args.tasks(session, &kernel)? {
             let creds = task.creds();
             let sets = creds.clone().map(|creds| Capabilities::at(creds.target(), creds.addr()));
+            let bits = |Uint(bits)| Address(bits);
             let effective = sets.clone().and_then(|sets| sets.effective());
             out.push(Row {
                 task: task.obj_ref(),
                 euid: creds.clone().and_then(|creds| creds.euid()),
-                names: effective.clone().map(|bits| ListOf(last.names(bits))),
-                effective: effective.map(Address),
-                permitted: sets.clone().and_then(|sets| sets.permitted()).map(Address),
-                inheritable: sets.clone().and_then(|sets| sets.inheritable()).map(Address),
-                bounding: sets.clone().and_then(|sets| sets.bounding()).map(Address),
-                ambient: sets.clone().and_then(|sets| sets.ambient()).map(Address),
+                names: effective.clone().map(|Uint(bits)| ListOf(last.names(bits))),
+                effective: effective.map(bits),
+                permitted: sets.clone().and_then(|sets| sets.permitted()).map(bits),
+                inheritable: sets.clone().and_then(|sets| sets.inheritable()).map(bits),
+                bounding: sets.clone().and_then(|sets| sets.bounding()).map(bits),
+                ambient: sets.clone().and_then(|sets| sets.ambient()).map(bits),
             })?;
         }
         Ok(())
