@@ -9,7 +9,9 @@
 pub mod cli;
 pub mod copied;
 pub mod diagnosis;
+pub mod dump_file;
 pub mod error;
+pub mod hexdump;
 pub mod manage;
 pub mod module_profile;
 pub mod notes;

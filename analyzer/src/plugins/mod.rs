@@ -61,6 +61,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::lsof::Lsof,
     &linux::maps::Maps,
     &linux::mcat::Mcat,
+    &linux::memdump::Memdump,
     &linux::memmap::Memmap,
     &linux::mls::Mls,
     &linux::mount::Mount,
@@ -70,6 +71,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::pstree::Pstree,
     &linux::psxview::Psxview,
     &linux::ptrace::Ptrace,
+    &linux::vaddump::Vaddump,
     &linux::vtop::Vtop,
     // Windows.
     &windows::devicetree::Devicetree,

@@ -132,6 +132,16 @@ impl Kernel {
         })
     }
 
+    /// End of the user's part of the address space, exclusive.
+    #[must_use]
+    pub fn user_end(&self) -> u64 {
+        match self.target.types().model().pointer_size() {
+            // CONFIG_VMSPLIT_3G, or where the direct map begins.
+            4 => self.page_offset().unwrap_or(identify::PAGE_OFFSET_32),
+            _ => 1 << 63,
+        }
+    }
+
     /// Wall clock time at which boot-based time was 0.
     pub fn boot_time(&self) -> Read<Time> {
         self.boot_time.get_or_init(|| time::boot_time(&self.target)).clone()

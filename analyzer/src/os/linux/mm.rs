@@ -3,13 +3,17 @@
 //! The areas stand in a maple tree (`mm_mt`, from v6.1) or in a list sorted by address (`mmap`, `vm_next`) beside a
 //! red-black tree (`mm_rb`). Names are those of `/proc/PID/maps` (`show_map_vma` of fs/proc/task_mmu.c).
 
+use std::sync::Arc;
+
+use memory::VirtualSpace;
 use object::walk::{self, End};
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
 use super::file::File;
 use super::path::Paths;
-use super::task::Task;
-use super::{maple, rbtree};
+use super::task::{self, Task};
+use super::{Kernel, maple, rbtree};
+use crate::notes::Notes;
 use crate::table::text_of;
 
 /// Most areas of one address space; the default limit (`vm.max_map_count`) is 65,530.
@@ -51,6 +55,8 @@ layout! {
         env_start: Uint = "env_start",
         /// End of the environment.
         env_end: Uint = "env_end",
+        /// Auxiliary vector that the program was given: pairs of words.
+        auxv: Addr = "saved_auxv",
         /// First address of the page of system call stubs.
         vdso: Ptr = "context.vdso",
         /// Whether it is a 32-bit process; before v5.11.
@@ -102,6 +108,41 @@ pub fn of_task<'k>(task: &Task<'k>) -> Read<Mm<'k>> {
         return Err(Absent::NotApplicable("kernel thread"));
     }
     Ok(Mm::at(task.target(), mm))
+}
+
+/// The address space and the areas of a process, ascending. What is missing is noted; `None` for tasks without user memory.
+pub fn areas_of<'k>(notes: &Notes, task: &Task<'k>) -> Option<(Mm<'k>, Vec<Vma<'k>>)> {
+    let mm = match of_task(task) {
+        Ok(mm) => mm,
+        Err(why) => {
+            if why.is_loss() {
+                notes.partial(format!("areas of {} are missing: {why}", task::describe(task)));
+            }
+            return None;
+        }
+    };
+    let (areas, end) = areas(&mm);
+    let count = mm.map_count().ok().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    let who = task::describe(task);
+    if end != End::Complete {
+        notes.walk(&format!("areas of {who}"), &end);
+    } else if areas.len() < count {
+        notes.partial(format!("only {} of {count} areas of {who} were found", areas.len()));
+    }
+    Some((mm, areas))
+}
+
+/// The memory of a process behind its page tables. What is missing is noted; `None` for tasks without user memory.
+pub fn space_of(notes: &Notes, kernel: &Kernel, task: &Task<'_>) -> Option<Arc<VirtualSpace>> {
+    match of_task(task).and_then(|_| task.user_space(kernel)) {
+        Ok(space) => Some(space),
+        Err(why) => {
+            if why.is_loss() {
+                notes.partial(format!("pages of {} are missing: {why}", task::describe(task)));
+            }
+            None
+        }
+    }
 }
 
 /// The areas of the address space at `mm`, ascending, and how the walk ended.
@@ -160,6 +201,12 @@ pub fn gate_area<'t>(mm: &Mm<'t>) -> Option<Vma<'t>> {
 }
 
 impl<'t> Vma<'t> {
+    /// First address and end, exclusive.
+    pub fn range(&self) -> Read<(u64, u64)> {
+        let (Uint(start), Uint(end)) = (self.vm_start()?, self.vm_end()?);
+        if start < end { Ok((start, end)) } else { Err(Absent::Malformed("area that ends before it begins")) }
+    }
+
     /// Permissions as in `/proc/PID/maps`: `r-xp`; the last letter is `s` for memory that may be shared.
     pub fn permissions(&self) -> Read<String> {
         let Uint(flags) = self.vm_flags()?;

@@ -91,6 +91,15 @@ impl<'k> Task<'k> {
         self.comm().map(|Text(bytes)| text_of(&bytes))
     }
 
+    /// `NAME.PID`, for names of files; the address where they cannot be read.
+    #[must_use]
+    pub fn file_label(&self) -> String {
+        match (self.name(), self.pid()) {
+            (Ok(name), Ok(pid)) => format!("{name}.{pid}"),
+            _ => format!("task.{:x}", self.addr()),
+        }
+    }
+
     /// Process id of the parent; 0 for init and kthreadd.
     pub fn ppid(&self) -> Read<i32> {
         let Ptr(parent) = self.real_parent()?;
@@ -115,11 +124,15 @@ impl<'k> Task<'k> {
         self.target().space().translate(pgd).map_err(|fault| Absent::Unreadable { addr: pgd, fault })
     }
 
+    /// Its address space.
+    pub fn user_space(&self, kernel: &Kernel) -> Read<Arc<VirtualSpace>> {
+        let dtb = self.dtb()?;
+        Ok(Arc::new(VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb)))
+    }
+
     /// Its address space, with the kernel's types.
     pub fn user_target(&self, kernel: &Kernel) -> Read<Target> {
-        let dtb = self.dtb()?;
-        let space = VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb);
-        Ok(kernel.target().with_space(Arc::new(space)))
+        Ok(kernel.target().with_space(self.user_space(kernel)?))
     }
 
     /// Wall clock time of its start.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Fault, FileSpace};
+use memory::{AddressSpace, FileSpace};
 
+use crate::hexdump::{self, Missing};
 use crate::os::address_space::SpaceArg;
 use crate::os::symbols::{self, Symbols};
 use crate::plugin::prelude::*;
@@ -78,7 +79,7 @@ impl Plugin for Dump {
             (None, None, Some(_)) => space.end().saturating_sub(start),
             (None, None, None) => ROWS.saturating_mul(width),
         };
-        let mut lost = Lost::default();
+        let mut lost = Missing::default();
         let mut done = 0;
         while done < length {
             let Some(address) = start.checked_add(done) else {
@@ -87,12 +88,12 @@ impl Plugin for Dump {
             };
             // The last address there is has no successor.
             let left = length.saturating_sub(done).min(u64::MAX.wrapping_sub(address).saturating_add(1));
-            let bytes = read(&*space, address, width.min(left), &mut lost);
+            let bytes = hexdump::read(&*space, address, width.min(left), MAX_WIDTH.into(), &mut lost);
             let comment =
                 resolver.as_ref().and_then(|resolver| comment(&**resolver, address, width, done == 0));
             out.push(Row {
                 offset: Address(address),
-                hexdump: hexdump(&bytes, usize::from(args.width)),
+                hexdump: hexdump::row(&bytes, usize::from(args.width)),
                 comment,
             })?;
             done = done.saturating_add(width);
@@ -109,49 +110,6 @@ impl Plugin for Dump {
     }
 }
 
-/// Bytes that could not be read.
-#[derive(Default)]
-struct Lost {
-    count: u64,
-    first: Option<(u64, Fault)>,
-}
-
-/// One row of bytes, `None` for those that cannot be read.
-fn read(space: &dyn AddressSpace, start: u64, len: u64, lost: &mut Lost) -> Vec<Option<u8>> {
-    if let Ok(bytes) = space.read_vec(start, len, usize::from(MAX_WIDTH)) {
-        return bytes.into_iter().map(Some).collect();
-    }
-    // Ranges of physical memory may begin and end anywhere.
-    let byte = |at: u64| match start.checked_add(at).ok_or(Fault::OutOfRange { addr: start }) {
-        Ok(address) => space.read_u8(address).map_err(|fault| (address, fault)),
-        Err(fault) => Err((start, fault)),
-    };
-    let byte = |at| match byte(at) {
-        Ok(byte) => Some(byte),
-        Err(failure) => {
-            lost.count = lost.count.saturating_add(1);
-            lost.first.get_or_insert(failure);
-            None
-        }
-    };
-    (0..len).map(byte).collect()
-}
-
-/// `7f 45 ??  .E?`: each byte in hexadecimal, then the printable ones of ASCII.
-fn hexdump(bytes: &[Option<u8>], width: usize) -> String {
-    let hex: Vec<String> =
-        bytes.iter().map(|byte| byte.map_or_else(|| "??".to_owned(), |byte| format!("{byte:02x}"))).collect();
-    let text: String = bytes
-        .iter()
-        .map(|byte| match byte {
-            Some(byte @ 0x20..=0x7e) => char::from(*byte),
-            Some(_) => '.',
-            None => '?',
-        })
-        .collect();
-    format!("{:1$}  {text}", hex.join(" "), (width * 3).saturating_sub(1))
-}
-
 fn comment(resolver: &dyn Symbols, address: u64, width: u64, first: bool) -> Option<String> {
     let mut names: Vec<String> = resolver
         .symbols_between(address, address.saturating_add(width))
@@ -165,36 +123,4 @@ fn comment(resolver: &dyn Symbols, address: u64, width: u64, first: bool) -> Opt
         names.insert(0, name);
     }
     (!names.is_empty()).then(|| names.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use memory::{Overlap, Run, RunSpace};
-
-    use super::*;
-
-    #[test]
-    fn unreadable_bytes_are_never_zeros() {
-        let base = Arc::new(FileSpace::from_vec(b"\x7fELF\x00~".to_vec()));
-        let runs = vec![Run { start: 0x10, len: 4, target: 0 }, Run { start: 0x16, len: 2, target: 4 }];
-        let space = RunSpace::new("test", base, runs, Overlap::FirstWins);
-        let mut lost = Lost::default();
-        let bytes = read(&space, 0x10, 8, &mut lost);
-        assert_eq!(hexdump(&bytes, 8), "7f 45 4c 46 ?? ?? 00 7e  .ELF??.~");
-        assert_eq!((lost.count, lost.first), (2, Some((0x14, Fault::NotInImage { phys: 0x14 }))));
-    }
-
-    #[test]
-    fn a_short_last_row_keeps_the_column_of_text() {
-        assert_eq!(hexdump(&[Some(b'a')], 4), "61           a");
-        assert_eq!(hexdump(&[Some(b'a'); 4], 4), "61 61 61 61  aaaa");
-    }
-
-    #[test]
-    fn the_end_of_the_address_space_is_no_panic() {
-        let space = FileSpace::from_vec(vec![1]);
-        let mut lost = Lost::default();
-        assert_eq!(read(&space, u64::MAX - 1, 4, &mut lost), [None; 4]);
-        assert_eq!(lost.count, 4);
-    }
 }

@@ -5,12 +5,10 @@
 //!
 //! Truth: `/proc/PID/maps` of guests of 5.10, 6.1 and 6.12, every area; no guest shows `[vsyscall]`.
 
-use object::walk::End;
-
-use crate::os::linux::mm::{self, AreaNames, Mm, Vma, areas, gate_area};
+use crate::os::linux::mm::{AreaNames, Mm, Vma, areas_of, gate_area};
 use crate::os::linux::path::Paths;
 use crate::os::linux::vfs::major_minor;
-use crate::os::linux::{KernelFact, ProcessFilter, Task, task};
+use crate::os::linux::{KernelFact, ProcessFilter, Task};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -51,22 +49,7 @@ impl Plugin for Maps {
         let paths = Paths::of_init(session, &kernel)?;
         let names = AreaNames::new(kernel.target(), &paths);
         for task in args.tasks(session, &kernel)? {
-            let mm = match mm::of_task(&task) {
-                Ok(mm) => mm,
-                Err(Absent::NotApplicable(_)) => continue,
-                Err(why) => {
-                    session.notes.partial(format!("areas of {} are missing: {why}", task::describe(&task)));
-                    continue;
-                }
-            };
-            let (areas, end) = areas(&mm);
-            let count = mm.map_count().ok().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
-            if end != End::Complete {
-                session.notes.walk(&format!("areas of {}", task::describe(&task)), &end);
-            } else if areas.len() < count {
-                let who = task::describe(&task);
-                session.notes.partial(format!("only {} of {count} areas of {who} were found", areas.len()));
-            }
+            let Some((mm, areas)) = areas_of(&session.notes, &task) else { continue };
             for area in areas.iter().chain(gate_area(&mm).as_ref()) {
                 out.push(row(&task, &mm, area, &names))?;
             }

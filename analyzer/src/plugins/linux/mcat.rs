@@ -11,6 +11,7 @@ use std::path::Path;
 
 use object::walk::End;
 
+use crate::dump_file::safe_name;
 use crate::os::linux::page_cache::{Named, PAGE, each_file, is_below, pages};
 use crate::os::linux::{Kernel, KernelFact};
 use crate::plugin::prelude::*;
@@ -97,7 +98,10 @@ fn write(
     }
     // Two paths may flatten to one name; the inode tells them apart.
     let inode = file.inode.ino().map_or(0, |ino| ino.0);
-    let mut output = session.create_file(Path::new(&format!("{}.{inode}", flat(path))))?;
+    let mut output = session.create_file(Path::new(&format!(
+        "file.{}.{inode}",
+        safe_name(path.trim_start_matches('/').as_bytes())
+    )))?;
     output.set_len(size).map_err(Error::output)?;
     let mut handle = output.handle().map_err(Error::output)?;
     let mut cached = 0;
@@ -118,31 +122,4 @@ fn write(
     let name = output.path().display().to_string();
     output.commit()?;
     Ok(Ok((cached, name)))
-}
-
-/// A path as one file name: letters, digits and `._-` stay, everything else becomes `%` and hex digits, slashes `_`.
-fn flat(path: &str) -> String {
-    let name: String = path
-        .trim_start_matches('/')
-        .bytes()
-        .take(150)
-        .map(|byte| match byte {
-            b'/' => "_".to_owned(),
-            b'.' | b'-' | b'_' => char::from(byte).to_string(),
-            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-            byte => format!("%{byte:02x}"),
-        })
-        .collect();
-    format!("file.{name}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_leave_the_directory() {
-        assert_eq!(flat("/etc/passwd"), "file.etc_passwd");
-        assert_eq!(flat("/../../x y\n"), "file..._.._x%20y%0a");
-    }
 }

@@ -6,11 +6,8 @@
 //! Truth: the sum of pages against `Rss` in `/proc/PID/smaps_rollup`, which differs by a page or two where special or
 //! inaccessible pages are mapped; page by page there is no independent list.
 
-use std::sync::Arc;
-
-use memory::VirtualSpace;
-
-use crate::os::linux::{Kernel, KernelFact, ProcessFilter, mm, task};
+use crate::os::linux::mm::space_of;
+use crate::os::linux::{KernelFact, ProcessFilter, task};
 use crate::os::translation::for_each_page;
 use crate::plugin::prelude::*;
 
@@ -53,16 +50,9 @@ impl Plugin for Memmap {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        let end = if args.all { u64::MAX } else { user_end(&kernel) };
+        let end = if args.all { u64::MAX } else { kernel.user_end() };
         for task in args.processes.tasks(session, &kernel)? {
-            let space = match mm::of_task(&task).and_then(|_| task.dtb()) {
-                Ok(dtb) => VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb),
-                Err(Absent::NotApplicable(_)) => continue,
-                Err(why) => {
-                    session.notes.partial(format!("pages of {} are missing: {why}", task::describe(&task)));
-                    continue;
-                }
-            };
+            let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
             for_each_page(&session.notes, &task::describe(&task), &space, end, args.coalesce, |page| {
                 out.push(Row {
                     task: task.obj_ref(),
@@ -73,14 +63,5 @@ impl Plugin for Memmap {
             })?;
         }
         Ok(())
-    }
-}
-
-/// End of the user's part of the address space, exclusive.
-fn user_end(kernel: &Kernel) -> u64 {
-    match kernel.target().types().model().pointer_size() {
-        // CONFIG_VMSPLIT_3G, or where the direct map begins.
-        4 => kernel.page_offset().unwrap_or(0xc000_0000),
-        _ => 1 << 63,
     }
 }
