@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::resolver::{Resolver, ResolverFact};
+use object::Read;
+
+use super::resolver::{KERNEL, Resolver, ResolverFact};
 use super::{Kernel, KernelFact};
 use crate::error::Error;
 use crate::os::symbols::Symbols as _;
@@ -17,6 +19,7 @@ pub struct Code {
 }
 
 /// A pointer to code, judged.
+#[derive(Debug, Clone)]
 pub struct Target {
     /// `module!symbol+0x1`, where there is one.
     pub symbol: Option<String>,
@@ -39,8 +42,40 @@ impl Code {
         Target {
             symbol: self.resolver.describe(address),
             module: self.resolver.module_of(address).map(str::to_owned),
-            own: self.text.iter().any(|text| text.contains(&address)),
+            own: self.is_own(address),
         }
+    }
+
+    /// Whether an address is in the kernel's own code.
+    #[must_use]
+    pub fn is_own(&self, address: u64) -> bool {
+        self.text.iter().any(|text| text.contains(&address))
+    }
+
+    /// Whether an address is neither in the kernel's code nor in a module that is listed.
+    #[must_use]
+    pub fn is_nobodys(&self, address: u64) -> bool {
+        !self.is_own(address) && self.resolver.module_of(address).is_none_or(|module| module == KERNEL)
+    }
+
+    /// Whether a pointer that stands at `place` leads where it must not: out of the kernel's code where the kernel's image
+    /// holds the pointer, and else into the code of nobody.
+    pub fn is_hooked(&self, place: u64, pointer: &Read<u64>) -> Read<bool> {
+        let pointer = pointer.clone()?;
+        let kernels = self.resolver.module_of(place) == Some(KERNEL);
+        Ok(if kernels { !self.is_own(pointer) } else { self.is_nobodys(pointer) })
+    }
+
+    /// The run-time addresses of the kernel's code that stays after start-up.
+    #[must_use]
+    pub fn kernel_text(&self) -> Range<u64> {
+        self.text[0].clone()
+    }
+
+    /// Functions and other symbols that begin inside the range, ascending.
+    #[must_use]
+    pub fn symbols_between(&self, range: Range<u64>) -> Vec<(u64, String)> {
+        self.resolver.symbols_between(range.start, range.end)
     }
 
     /// Where the symbol after `address` begins: the end of a table whose length the kernel keeps nowhere.

@@ -2,16 +2,18 @@
 //!
 //! Every loaded module has an entry in the set behind `/sys/module` (`module_kset`, kernel/module/sysfs.c). One that is not on
 //! the list `modules` was taken off it. Parts of the kernel itself that have parameters are in the set without a module
-//! and left out.
+//! and left out. `modxview` compares more ways.
 //!
-//! Truth: the modules of the guests of 5.10, 6.1 and 6.12 (`/proc/modules`) are in both.
+//! Truth: the modules of the guests of 5.10, 6.1 and 6.12 (`/proc/modules`) are in both; the module of our own that hides itself
+//! in the guest 6.1-hostile is in the set only.
 
 use std::collections::HashSet;
 
-use object::{Ptr, Text, layout, walk};
+use object::{Ptr, Text};
 
 use crate::os::linux::KernelFact;
 use crate::os::linux::module::{Module, modules};
+use crate::os::linux::module_views::sys_entries;
 use crate::plugin::prelude::*;
 use crate::table::text_of;
 
@@ -31,17 +33,6 @@ row! {
     }
 }
 
-layout! {
-    struct Entry / EntryLayout = "module_kobject" {
-        module: Ptr = "mod",
-        name: Ptr = "kobj.name",
-        references: i32 = "kobj.kref.refcount.refs.counter | kobj.kref.refcount.counter",
-    }
-}
-
-/// Most entries of the set.
-const MAX_ENTRIES: usize = 1 << 16;
-
 impl Plugin for CheckModules {
     const NAME: &'static str = "check_modules";
     const SUMMARY: &'static str = "Find kernel modules that are hidden from the list";
@@ -53,26 +44,12 @@ impl Plugin for CheckModules {
         let kernel = session.fact::<KernelFact>()?;
         let target = kernel.target();
         let listed: HashSet<u64> = modules(&session.notes, target)?.iter().map(Module::addr).collect();
-        let set = target.read_ptr(target.symbol("module_kset")?)?;
-        let head = set.wrapping_add(target.offset_of("kset", "list")?);
-        let link = target.offset_of(Entry::STRUCT, "kobj.entry")?;
-        let walked = walk::list_capped(target, head, MAX_ENTRIES);
-        session.notes.walk("module_kset", &walked.end);
-        for addr in walked.containers(link) {
-            let entry = Entry::at(target, addr);
-            let module = match entry.module() {
-                Ok(Ptr(0)) => continue,
-                Ok(Ptr(module)) => module,
-                Err(why) => {
-                    session.notes.partial(format!("entry of module_kset at {addr:#x} has no module: {why}"));
-                    continue;
-                }
-            };
+        for entry in sys_entries(&session.notes, target)? {
+            let Ptr(module) = entry.module()?;
             let own_name = || Module::at(target, module).name().map(|Text(bytes)| text_of(&bytes));
-            let name = entry.name().and_then(|Ptr(name)| Ok(text_of(&target.read_cstr(name, 64)?)));
             out.push(Row {
                 module: Address(module),
-                mod_name: name.or_else(|_| own_name()),
+                mod_name: entry.label().or_else(|_| own_name()),
                 ref_count: entry.references().map(i64::from),
                 known: listed.contains(&module),
             })?;

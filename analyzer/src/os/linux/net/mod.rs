@@ -6,6 +6,7 @@ pub mod device;
 mod hash;
 mod inet;
 pub mod neigh;
+pub mod netfilter;
 mod other;
 pub mod socket;
 mod unix;
