@@ -34,6 +34,9 @@ struct Options {
     /// Only this command
     #[arg(long, value_name = "NAME")]
     command: Option<String>,
+    /// Keep the profiles that are made here, and use those that are here already
+    #[arg(long, value_name = "DIR")]
+    profiles: Option<PathBuf>,
     /// The program [default: rekal beside this one]
     #[arg(long, value_name = "FILE")]
     rekal: Option<PathBuf>,
@@ -105,12 +108,13 @@ fn main() -> Result<ExitCode> {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
     };
-    let profiles = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir()?;
+    let profiles = options.profiles.as_deref().unwrap_or(scratch.path());
     let commands: Vec<&str> =
         checks::names().filter(|name| options.command.as_deref().is_none_or(|only| only == *name)).collect();
     let mut tally = Tally::default();
     for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
-        let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles.path()) {
+        let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles) {
             Ok(repository) => repository,
             Err(error) => {
                 tally.add(&guest.name, Err(error));
@@ -134,7 +138,7 @@ fn main() -> Result<ExitCode> {
             if !file.starts_with(&options.dump) {
                 continue;
             }
-            let image = profiles.path().join(&file);
+            let image = scratch.path().join(&file);
             if let Err(error) = wrapper.wrap(&guest.raw(), &image) {
                 tally.add(&file, Err(error));
                 continue;
@@ -155,9 +159,9 @@ fn main() -> Result<ExitCode> {
             for command in commands.iter().filter(|command| **command != "mcat") {
                 let what =
                     format!("{} {command}: same rows from every profile and number of threads", guest.name);
-                tally.add(&what, same_rows(&lab, &program, guest, command, profiles.path()));
+                tally.add(&what, same_rows(&lab, &program, guest, command, profiles));
             }
-            let empty = profiles.path().join("empty");
+            let empty = scratch.path().join("empty");
             std::fs::create_dir_all(&empty)?;
             let rekal = Rekal { program: program.clone(), image: guest.raw(), repository: Some(empty) };
             for command in &commands {

@@ -22,33 +22,55 @@ const CHECKS: &[(&str, Compare)] = &[
     ("bash", security::bash),
     ("boottime", security::boottime),
     ("capabilities", security::capabilities),
+    ("check_afinfo", security::nothing_hooked),
     ("check_creds", security::check_creds),
     ("check_idt", security::check_idt),
+    ("check_inline_kernel", security::no_finding),
     ("check_modules", security::check_modules),
+    ("check_proc_fops", security::check_proc_fops),
     ("check_syscall", security::check_syscall),
+    ("check_task_fops", security::check_task_fops),
+    ("check_ttys", security::nothing_hooked),
     ("cpuinfo", kernel::cpuinfo),
     ("dmesg", kernel::dmesg),
     ("envars", security::envars),
+    ("ftrace", security::no_finding),
+    ("hidden_modules", security::no_finding),
     ("hostname", kernel::hostname),
     ("ifconfig", network::ifconfig),
     ("iomem", kernel::iomem),
     ("lsmod", kernel::lsmod),
+    ("lsmod_parameters", security::lsmod_parameters),
     ("lsmod_sections", security::lsmod_sections),
     ("lsof", files::lsof),
     ("maps", files::maps),
     ("mcat", files::mcat),
     ("mls", files::mls),
+    ("modxview", security::modxview),
     ("mount", files::mount),
+    ("netfilter", security::nothing_hooked),
     ("netstat", network::netstat),
+    ("notifier_chains", security::nothing_hooked),
     ("psaux", processes::psaux),
     ("pslist", processes::pslist),
     ("pstree", processes::pstree),
     ("psxview", processes::psxview),
     ("ptrace", security::ptrace),
+    ("tracepoints", security::no_finding),
 ];
 
 /// Commands whose truth (environments, sections, a bash) the small sample does not have.
-const LAB_ONLY: [&str; 6] = ["bash", "envars", "lsmod_sections", "mcat", "mls", "ptrace"];
+const LAB_ONLY: [&str; 9] = [
+    "bash",
+    "check_proc_fops",
+    "check_task_fops",
+    "envars",
+    "lsmod_parameters",
+    "lsmod_sections",
+    "mcat",
+    "mls",
+    "ptrace",
+];
 
 /// Names of the commands that can be compared with the small sample.
 pub fn sample_names() -> impl Iterator<Item = &'static str> {
@@ -59,6 +81,7 @@ pub fn sample_names() -> impl Iterator<Item = &'static str> {
 fn arguments(name: &str) -> &'static [&'static str] {
     match name {
         "mcat" => &["/etc/passwd", "/etc/group"],
+        "check_afinfo" | "check_proc_fops" | "check_task_fops" | "check_ttys" => &["--all"],
         _ => &[],
     }
 }

@@ -1,4 +1,7 @@
-//! bash, boottime, capabilities, envars, ptrace, lsmod_sections, and the check_* commands, which must accuse no clean guest.
+//! bash, boottime, capabilities, envars, ptrace, lsmod_sections, lsmod_parameters, and the commands that look for what was hidden or
+//! replaced, which must accuse no clean guest.
+
+use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 
@@ -167,8 +170,109 @@ pub(super) fn check_idt(_: &Truth, rows: &[Row]) -> Records {
     let mut found: Vec<Record> =
         rows.iter().take(FIRST.len()).map(|row| row.record(key(row), &["dpl", "symbol"])).collect();
     wanted.push(Record::new("all").cell("gates", 256).cell("hooked", 0));
-    let hooked = rows.iter().filter(|row| row.text("hooked") != "false").count();
-    found.push(Record::new("all").cell("gates", rows.len()).cell("hooked", hooked));
+    found.push(Record::new("all").cell("gates", rows.len()).cell("hooked", hooked(rows)));
+    Ok((wanted, found))
+}
+
+/// Parameters with a file that can be read, except those that a module prints itself.
+pub(super) fn lsmod_parameters(truth: &Truth, rows: &[Row]) -> Records {
+    let key = |row: &Row| format!("{} {}", row.text("name"), row.text("key"));
+    let own: HashSet<String> =
+        rows.iter().filter(|row| row.is_not_applicable("parameter_value")).map(key).collect();
+    let mut wanted = Vec::new();
+    for module in truth.names("sys/module") {
+        let folder = format!("sys/module/{module}/parameters");
+        for name in truth.names(&folder) {
+            let record = Record::new(format!("{module} {name}"));
+            if !own.contains(&record.key) {
+                let value = truth.text(&format!("{folder}/{name}"))?;
+                wanted.push(record.cell("parameter_value", value.trim_end_matches('\n')));
+            }
+        }
+    }
+    let readable = |row: &&Row| u32::from_str_radix(&row.text("mode"), 8).is_ok_and(|mode| mode & 0o444 != 0);
+    let shown = rows.iter().filter(readable).filter(|row| !row.is_not_applicable("parameter_value"));
+    Ok((wanted, shown.map(|row| row.record(key(row), &["parameter_value"])).collect()))
+}
+
+/// Every module is known in every way.
+pub(super) fn modxview(truth: &Truth, rows: &[Row]) -> Records {
+    const WAYS: [&str; 4] = ["in_procfs", "in_sysfs", "in_tree", "in_scan"];
+    let known = |name| WAYS.iter().fold(Record::new(name), |record, way| record.cell(way, true));
+    let wanted = truth.modules()?.into_iter().map(|module| known(module.name)).collect();
+    let found = rows.iter().map(|row| row.record(row.text("name"), &WAYS)).collect();
+    Ok((wanted, found))
+}
+
+/// Nothing is shown at all.
+pub(super) fn no_finding(_: &Truth, rows: &[Row]) -> Records {
+    Ok((vec![Record::new("all").cell("rows", 0)], vec![Record::new("all").cell("rows", rows.len())]))
+}
+
+/// Something is shown, and nothing of it leads where it must not.
+pub(super) fn nothing_hooked(_: &Truth, rows: &[Row]) -> Records {
+    Ok((vec![verdict(true, 0)], vec![verdict(!rows.is_empty(), hooked(rows))]))
+}
+
+fn verdict(any: bool, hooked: usize) -> Record {
+    Record::new("all").cell("any", any).cell("hooked", hooked)
+}
+
+/// Rows that are not known to be fine.
+fn hooked(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| row.text("hooked") != "false").count()
+}
+
+/// Every file of `/proc` and of `/proc/net` that the report has is looked at, and none has a replaced function.
+pub(super) fn check_proc_fops(truth: &Truth, rows: &[Row]) -> Records {
+    let paths: HashSet<String> = rows.iter().map(|row| row.text("path")).collect();
+    // Made when looked up; `mounts` and `net` are links to files of processes.
+    let made = |name: &str| name.parse::<u32>().is_ok() || ["self", "mounts", "net", "sys"].contains(&name);
+    let mut wanted: Vec<Record> = truth
+        .names("proc")
+        .into_iter()
+        .filter(|name| !made(name))
+        .map(|name| Record::new(format!("/proc/{name}")).cell("seen", true))
+        .collect();
+    let net = truth.names("proc/1/net").into_iter();
+    wanted.extend(net.map(|name| Record::new(format!("/proc/net/{name}")).cell("seen", true)));
+    let mut found: Vec<Record> = wanted
+        .iter()
+        .map(|record| Record::new(record.key.clone()).cell("seen", paths.contains(&record.key)))
+        .collect();
+    wanted.push(verdict(true, 0));
+    found.push(verdict(!rows.is_empty(), hooked(rows)));
+    Ok((wanted, found))
+}
+
+/// Whether a file was opened with `O_PATH`: such a file has no functions.
+fn is_path_only(truth: &Truth, pid: &str, fd: &str) -> Result<bool> {
+    const O_PATH: u32 = 0o10_000_000;
+    let text = truth.text(&format!("proc/{pid}/fdinfo/{fd}"))?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).context("no flags")?;
+    Ok(u32::from_str_radix(flags.trim(), 8)? & O_PATH != 0)
+}
+
+/// Every open file is looked at, and none has a replaced function.
+pub(super) fn check_task_fops(truth: &Truth, rows: &[Row]) -> Records {
+    let key = |pid: &str, fd: &str| format!("pid {pid} fd {fd}");
+    let seen: HashSet<String> =
+        rows.iter().map(|row| key(&row.object("task", "pid"), &row.text("fd"))).collect();
+    let mut wanted = Vec::new();
+    for process in truth.processes()? {
+        let pid = process.pid.to_string();
+        for fd in truth.names(&format!("proc/{pid}/fd")) {
+            if !is_path_only(truth, &pid, fd)? {
+                wanted.push(Record::new(key(&pid, fd)).cell("seen", true));
+            }
+        }
+    }
+    let mut found: Vec<Record> = wanted
+        .iter()
+        .map(|record| Record::new(record.key.clone()).cell("seen", seen.contains(&record.key)))
+        .collect();
+    wanted.push(verdict(true, 0));
+    found.push(verdict(!rows.is_empty(), hooked(rows)));
     Ok((wanted, found))
 }
 
