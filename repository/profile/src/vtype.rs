@@ -19,16 +19,6 @@ pub enum TypeError {
     /// Types nest deeper than [`MAX_TYPE_NESTING`].
     #[error("types nest deeper than {MAX_TYPE_NESTING}")]
     TooDeep,
-    /// A field lies beyond the end of its struct.
-    #[error("field {field} at offset {offset} lies outside its struct of {size} bytes")]
-    Outside {
-        /// Name of the field.
-        field: String,
-        /// Offset of the field in bytes.
-        offset: i64,
-        /// Size of the struct in bytes.
-        size: u64,
-    },
 }
 
 /// What stands at a place in memory.
@@ -338,7 +328,8 @@ fn shape(what: &str, value: &Value) -> TypeError {
 }
 
 impl Struct {
-    /// Reads `[size, {member: [offset, target]}]`. A field that starts beyond the end of a sized struct is an error.
+    /// Reads `[size, {member: [offset, target]}]`. A field may start beyond the size: the original merged types of one
+    /// name (`<unnamed-tag>` of its profile `pe`), and what a profile says is kept as it is.
     pub fn from_json(value: &Value) -> Result<Self, TypeError> {
         let Value::Array(list) = value else { return Err(shape("struct", value)) };
         let size = match list.first() {
@@ -350,7 +341,7 @@ impl Struct {
             None | Some(Value::Null) => {}
             Some(Value::Object(members)) => {
                 for (name, member) in members {
-                    fields.insert(name.clone(), Field::from_json(name, member, size)?);
+                    fields.insert(name.clone(), Field::from_json(name, member)?);
                 }
             }
             Some(other) => return Err(shape("struct members", other)),
@@ -360,18 +351,12 @@ impl Struct {
 }
 
 impl Field {
-    fn from_json(name: &str, value: &Value, size: Option<u64>) -> Result<Self, TypeError> {
+    fn from_json(name: &str, value: &Value) -> Result<Self, TypeError> {
         let Value::Array(list) = value else { return Err(shape(name, value)) };
         let (Some(offset), Some(target)) = (list.first(), list.get(1)) else {
             return Err(shape(name, value));
         };
         let offset = offset.as_i64().ok_or_else(|| shape(name, offset))?;
-        // A size of 0 means "unknown" in old files, so only a known size bounds its fields.
-        if let Some(size) = size.filter(|&size| size > 0)
-            && offset.try_into().is_ok_and(|offset: u64| offset > size)
-        {
-            return Err(TypeError::Outside { field: name.to_owned(), offset, size });
-        }
         Ok(Self { offset, ty: Type::from_json(target)? })
     }
 }
@@ -420,8 +405,8 @@ mod tests {
     }
 
     #[test]
-    fn a_field_outside_its_struct_is_refused() {
-        let value = json!([8, {"far": [9, ["int"]]}]);
-        assert!(matches!(Struct::from_json(&value), Err(TypeError::Outside { offset: 9, size: 8, .. })));
+    fn a_field_outside_its_struct_is_kept() {
+        let read = Struct::from_json(&json!([8, {"far": [12, ["int"]]}])).expect("a struct");
+        assert_eq!((read.size, read.fields["far"].offset), (Some(8), 12));
     }
 }
