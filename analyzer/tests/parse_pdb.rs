@@ -49,6 +49,18 @@ fn without_a_file_the_profile_goes_to_standard_output() {
 }
 
 #[test]
+fn the_compressed_form_of_stores_is_expanded() {
+    let Some(packed) = data("pdb/basic32.pd_") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let expanded = profile_gen::expand_cabinet(&fs::read(&packed).unwrap(), "basic32.pdb", 1 << 30).unwrap();
+    fs::write(directory.path().join("basic32.pdb"), expanded).unwrap();
+    let of_packed = rekal(directory.path(), &["parse_pdb", packed.to_str().unwrap()]);
+    let of_expanded = rekal(directory.path(), &["parse_pdb", "basic32.pdb"]);
+    assert_eq!(of_packed.status.code(), Some(0), "{}", stderr(&of_packed));
+    assert!(of_packed.stdout == of_expanded.stdout && of_packed.stdout.len() > 1000);
+}
+
+#[test]
 fn the_forms_of_the_original_work() {
     let Some(pdb) = data("rekall-golden/inputs/types_x64.pdb") else { return };
     let directory = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ pub enum CabinetError {
 }
 
 /// Whether bytes are a cabinet.
-pub(super) fn is_cabinet(bytes: &[u8]) -> bool {
+pub(crate) fn is_cabinet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 

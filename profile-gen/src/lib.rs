@@ -7,6 +7,7 @@
 
 mod archive;
 pub mod btf;
+mod cabinet;
 mod draft;
 mod dwarf;
 mod elf;
@@ -27,6 +28,7 @@ pub mod worker;
 
 use std::path::PathBuf;
 
+pub use cabinet::{CabinetError, expand as expand_cabinet};
 pub use dwarf::DwarfError;
 pub use elf::ElfError;
 pub use existing::read_document;

@@ -24,6 +24,7 @@ use profile::names::PdbId;
 use profile::{Document, Metadata, Struct, StructWriter};
 use serde::{Deserialize, Serialize};
 
+use crate::cabinet::{CabinetError, expand as expand_cabinet, is_cabinet};
 use address::{AddressMap, Place};
 pub use identity::{PdbIdentity, identify};
 use records::Records;
@@ -31,6 +32,8 @@ use records::Records;
 const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
 /// Bytes by which a file is recognised and checked: those of the MSF header.
 const HEAD: u64 = 0x40;
+/// Largest PDB that is made of a cabinet, in bytes; those of Windows have up to 50 MB.
+const MAX_EXPANDED: u64 = 1 << 30;
 /// Most streams of a file; their numbers have 16 bits.
 const MAX_STREAMS: u64 = 1 << 16;
 /// Kinds of public symbols: `S_PUB32` and the one of older compilers, whose name has a length in front.
@@ -57,6 +60,17 @@ pub struct PdbOptions {
     pub file_name: Option<String>,
     /// GUID and age under which the file was asked for. By default the GUID of the file and the age of its DBI stream.
     pub guid_age: Option<String>,
+}
+
+impl PdbOptions {
+    /// The options for what a compressed file of this name expands to: `a.pd_` is `a.pdb`.
+    fn expanded(&self) -> Self {
+        let name = self.file_name.as_deref().map(|name| match name.strip_suffix('_') {
+            Some(stem) if stem.to_ascii_lowercase().ends_with(".pd") => format!("{stem}b"),
+            _ => name.to_owned(),
+        });
+        Self { file_name: name, ..self.clone() }
+    }
 }
 
 /// A finished conversion.
@@ -169,6 +183,9 @@ pub enum PdbError {
     /// The contents contradict themselves.
     #[error("damaged PDB, fetch it again: {0}")]
     Damaged(String),
+    /// A compressed file that does not expand.
+    #[error(transparent)]
+    Cabinet(#[from] CabinetError),
     /// More members than a file of its size can have.
     #[error("damaged PDB: its types have more members than a file of its size can describe")]
     TooManyMembers,
@@ -193,10 +210,21 @@ pub fn convert_pdb(bytes: &[u8], options: &PdbOptions) -> Result<ConvertedPdb, P
     Ok(ConvertedPdb { document, report })
 }
 
-/// Makes a profile of a PDB file as canonical JSON text, holding neither the whole file nor all structs at once.
+/// Makes a profile of a PDB file as canonical JSON text, holding neither the whole file nor all structs at once. The
+/// compressed form of symbol stores (`.pd_`, a cabinet) is expanded in memory, to at most [`MAX_EXPANDED`] bytes.
 pub fn convert_pdb_file(path: &Path, options: &PdbOptions) -> Result<PdbJson, PdbError> {
     let mut text = Text::default();
-    let report = guarded(Box::new(File::open(path)?), options, &mut text)?;
+    let mut file = File::open(path)?;
+    let mut head = Vec::new();
+    (&mut file).take(4).read_to_end(&mut head)?;
+    let report = if is_cabinet(&head) {
+        let mut packed = head;
+        file.take(MAX_EXPANDED).read_to_end(&mut packed)?;
+        let bytes = expand_cabinet(&packed, "a.pdb", MAX_EXPANDED)?;
+        guarded(Box::new(Cursor::new(bytes)), &options.expanded(), &mut text)?
+    } else {
+        guarded(Box::new(file), options, &mut text)?
+    };
     let json = text.writer.map_or_else(String::new, StructWriter::finish);
     Ok(PdbJson { json, metadata: text.metadata, report })
 }
@@ -268,7 +296,7 @@ fn check(input: &mut dyn Input) -> Result<(), PdbError> {
 fn check_header(bytes: &[u8], len: u64) -> Result<(), PdbError> {
     if !bytes.starts_with(MAGIC) {
         return Err(PdbError::Unrecognised(match bytes {
-            [b'M', b'S', b'C', b'F', ..] => "a cabinet (.pd_): expand it first",
+            head if is_cabinet(head) => "a cabinet (.pd_), to be expanded first",
             [b'M', b'Z', ..] => "an executable: its symbols are in a separate .pdb",
             [b'B', b'S', b'J', b'B', ..] => "a portable PDB of .NET, which describes no memory layout",
             _ if bytes.starts_with(b"Microsoft C/C++ program database 2.00") => {

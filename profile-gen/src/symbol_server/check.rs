@@ -4,8 +4,8 @@ use object_file::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile};
 use object_file::{LittleEndian, pe};
 
 use super::answer::Answer;
-use super::cabinet;
 use super::id::{ExecutableFile, PdbFile};
+use crate::cabinet;
 use crate::pdb::{self, PdbIdentity};
 
 /// The file that is looked for.

@@ -4,7 +4,7 @@
 //! SymbolPath ──► chains of stores, asked left to right; what is found is copied to the directories left of it
 //!    │              ├── directory.rs   <root>/[two letters/]<name>/<GUID age>/<name>, and loose files
 //!    │              └── http.rs        the same as URLs: retried, resumed (partial.rs), misses remembered (misses.rs)
-//!    └── of each: the file, its compressed form (cabinet.rs), file.ptr (pointer.rs)
+//!    └── of each: the file, its compressed form (a cabinet), file.ptr (pointer.rs)
 //! bytes ──► check.rs: the GUID, or time stamp and size, must be those asked for
 //! ```
 //! Stores are untrusted: sizes and times are bounded, no path comes from their data, and a `file.ptr` leads only to
@@ -13,7 +13,6 @@
 //! Truth: Microsoft's documentation of `SymSrv` and `symstore`; the layout of its public server.
 
 mod answer;
-mod cabinet;
 mod check;
 mod directory;
 mod http;
@@ -31,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::{Answer, Asked};
-pub use cabinet::{CabinetError, expand as expand_cabinet};
 pub use id::{ExecutableFile, IdError, PdbFile};
 pub use path::{Defaults, MICROSOFT, SymbolPath};
 pub use pointer::Pointer;

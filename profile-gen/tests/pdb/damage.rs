@@ -40,6 +40,13 @@ fn mutate(small: &[u8], seed: u64, copies: usize) -> (usize, usize) {
     (good, bad)
 }
 
+/// Most memory this process ever had, in bytes; `None` where the system does not say.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
 #[test]
 fn twenty_thousand_damaged_files_end_as_errors_or_reports() {
     let fuzzed = data("pdb").join("fuzzed.pdb");
@@ -60,6 +67,9 @@ fn twenty_thousand_damaged_files_end_as_errors_or_reports() {
     let bad: usize = counts.iter().map(|(_, bad)| bad).sum();
     assert_eq!(good + bad, 20_000);
     assert!(good > 2000 && bad > 1000, "{good} read, {bad} refused");
+    if let Some(peak) = peak_memory() {
+        assert!(peak < 128 << 20, "{peak} bytes at the peak");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use profile_gen::symbol_server::{CabinetError, expand_cabinet};
+use profile_gen::{CabinetError, expand_cabinet};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 

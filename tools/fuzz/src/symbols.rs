@@ -1,8 +1,8 @@
 //! What profiles are generated from.
 
-use profile_gen::symbol_server::{Defaults, PdbFile, Pointer, SymbolPath, expand_cabinet};
+use profile_gen::symbol_server::{Defaults, PdbFile, Pointer, SymbolPath};
 use profile_gen::pdb::{PdbOptions, convert_pdb};
-use profile_gen::{LinuxOptions, btf, convert_linux_bytes, symbols};
+use profile_gen::{LinuxOptions, btf, convert_linux_bytes, expand_cabinet, symbols};
 
 /// Converts `data` as `convert_profile` does, whatever it is; the profile must read back.
 pub fn convert(data: &[u8]) {

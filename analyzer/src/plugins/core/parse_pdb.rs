@@ -17,7 +17,7 @@ pub struct ParsePdb;
 /// What to convert and where to put it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The PDB file
+    /// The PDB file, or the compressed form of symbol stores (`.pd_`)
     #[arg(value_name = "FILE", required_unless_present = "filename")]
     pdb_filename: Option<PathBuf>,
     /// The PDB file, as the original also took it
