@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use flate2::read::GzDecoder;
 use rekal_tests::rekal::{Output, Rekal};
 use serde_json::Value;
+use testkit::{CrashDump, Snapshot};
 
 /// Everything above the 48 bits that the original printed.
 const KERNEL: u64 = 0xffff_0000_0000_0000;
@@ -42,8 +43,48 @@ fn trial() -> Option<Rekal> {
         Some((folder, path))
     });
     let (_, image) = image.as_ref()?;
-    let repository = testkit::profiles::data()?.join("rekall");
-    Some(Rekal { program: program(), image: image.clone(), repository: Some(repository) })
+    Some(over(image))
+}
+
+/// The program over an image, with the original's profiles as its only repository.
+fn over(image: &Path) -> Rekal {
+    let repository = testkit::profiles::data().unwrap().join("rekall");
+    Rekal { program: program(), image: image.to_owned(), repository: Some(repository) }
+}
+
+/// Both lists of the original, from the rebuilt image in a format.
+fn check_format(name: &str, write: impl FnOnce(&Snapshot, &Path) -> std::io::Result<()>) {
+    let Some(snapshot) = testkit::win7_trial::snapshot() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join(name);
+    write(&snapshot, &image).unwrap();
+    check_pslist(&over(&image));
+    check_vad(&over(&image));
+}
+
+#[test]
+fn a_crash_dump_gives_the_rows_of_the_original() {
+    check_format("MEMORY.DMP", |snapshot, path| snapshot.write_crash_dump(path, CrashDump::Full));
+}
+
+#[test]
+fn a_bitmap_dump_gives_the_rows_of_the_original() {
+    check_format("MEMORY.DMP", |snapshot, path| snapshot.write_crash_dump(path, CrashDump::Bitmap));
+}
+
+#[test]
+fn an_elf_core_gives_the_rows_of_the_original() {
+    check_format("guest.elf", Snapshot::write_elf_core);
+}
+
+#[test]
+fn memory_of_vmware_gives_the_rows_of_the_original() {
+    check_format("guest.vmem", |snapshot, path| snapshot.write_vmware(path, &path.with_extension("vmss")));
+}
+
+#[test]
+fn a_hibernation_file_gives_the_rows_of_the_original() {
+    check_format("hiberfil.sys", Snapshot::write_hiberfil);
 }
 
 fn run(rekal: &Rekal, command: &[&str]) -> Output {
@@ -126,7 +167,11 @@ fn differences(truth: Vec<Cells>, found: Vec<Cells>) -> Vec<String> {
 #[test]
 fn pslist_equals_the_original_in_every_column() {
     let Some(rekal) = trial() else { return };
-    let found: Vec<Cells> = run(&rekal, &["pslist"])
+    check_pslist(&rekal);
+}
+
+fn check_pslist(rekal: &Rekal) {
+    let found: Vec<Cells> = run(rekal, &["pslist"])
         .rows
         .iter()
         .map(|row| {
@@ -187,6 +232,10 @@ fn pstree_equals_the_original_in_paths_and_command_lines() {
 #[test]
 fn vad_equals_the_original_in_every_column() {
     let Some(rekal) = trial() else { return };
+    check_vad(&rekal);
+}
+
+fn check_vad(rekal: &Rekal) {
     let mut process = String::new();
     let mut truth: Vec<Cells> = Vec::new();
     for statement in original("win7_trial_64bit.vad.json.gz") {
@@ -217,7 +266,7 @@ fn vad_equals_the_original_in_every_column() {
             _ => {}
         }
     }
-    let output = run(&rekal, &["vad"]);
+    let output = run(rekal, &["vad"]);
     let found: Vec<Cells> = output
         .rows
         .iter()
