@@ -3,6 +3,7 @@
 pub mod documents;
 pub mod executables;
 pub mod symbols;
+pub mod walks;
 
 use memory::format::{FORMATS, Layer};
 use memory::{AddressSpace, Beside, FileSpace, Limits, Next, Paging, VirtualSpace, open_space, paging};

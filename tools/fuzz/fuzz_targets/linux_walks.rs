@@ -1,0 +1,4 @@
+//! Runs a command of Linux over a machine's memory with words changed.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::walks::linux(data));
