@@ -1,6 +1,7 @@
 //! How a body becomes an answer: conditions (RFC 9110, 13), ranges (14), encodings (12.5.3), and refusals.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -23,7 +24,7 @@ const CHUNK: usize = 1 << 18;
 pub(crate) type Answer = Response<Body>;
 
 /// A body, or the part of it, or the news that the client's copy is current.
-pub(crate) fn blob(blob: &Blob, request: &HeaderMap) -> Answer {
+pub(crate) fn blob(blob: &Arc<Blob>, request: &HeaderMap) -> Answer {
     let validators = Validators { etag: &blob.etag, last_modified: blob.last_modified };
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = blob.headers.clone();
@@ -46,6 +47,8 @@ pub(crate) fn blob(blob: &Blob, request: &HeaderMap) -> Answer {
         }
         Decision::Unsatisfiable => return unsatisfiable(blob.bytes.len() as u64),
     }
+    // For the connection, which may have a shorter way to send it.
+    response.extensions_mut().insert(Arc::clone(blob));
     response
 }
 

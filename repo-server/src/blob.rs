@@ -1,5 +1,6 @@
 //! Bytes ready to send: a document in one form, with the headers that never change for it.
 
+use std::fs::File;
 use std::time::SystemTime;
 
 use axum::http::header::{
@@ -10,6 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+
+use crate::blobs::Stamp;
+use crate::outlet::Shadow;
 
 /// How the bytes of a document are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +84,8 @@ pub(crate) struct Blob {
     pub(crate) last_modified: SystemTime,
     /// Everything but `Content-Length`, in the order it is sent.
     pub(crate) headers: HeaderMap,
+    /// The file with the same bytes, where there is one that is worth being sent instead.
+    pub(crate) shadow: Option<Shadow>,
 }
 
 impl Blob {
@@ -107,7 +113,13 @@ impl Blob {
         if let Some(encoding) = form.encoding() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        Self { bytes, etag, last_modified, headers }
+        Self { bytes, etag, last_modified, headers, shadow: None }
+    }
+
+    /// The same, read from a file in this state.
+    pub(crate) fn of_file(mut self, stamp: Stamp, open: impl FnOnce() -> Option<File>) -> Self {
+        self.shadow = Shadow::new(&self.bytes, stamp, open);
+        self
     }
 
     /// About what it takes in memory, in bytes.

@@ -58,6 +58,9 @@ pub(crate) trait Blobs: Send + Sync {
     /// The bytes of a file and their state; an error of kind `FileTooLarge` above `max` bytes.
     fn read(&self, path: &str, max: usize) -> io::Result<Option<(Vec<u8>, Stamp)>>;
 
+    /// The file itself; `None` where there is none, as in a bucket.
+    fn open(&self, path: &str) -> Option<File>;
+
     /// Creates or replaces a file in one step; when it returns, the file outlives a crash.
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
@@ -139,6 +142,10 @@ impl Blobs for Disk {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(Some((bytes, Stamp::of(&metadata))))
+    }
+
+    fn open(&self, path: &str) -> Option<File> {
+        File::open(self.locate(path).ok()??).ok()
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! `s3://BUCKET/PREFIX` holds the same tree as a directory: `PREFIX/v1.0/<name>.gz`. Endpoint, region and credentials come
 //! from the environment as every tool of that world reads them (`AWS_ENDPOINT`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, ...).
 
+use std::fs::File;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
@@ -80,6 +81,10 @@ impl Blobs for Bucket {
             let bytes = found.bytes().await.map_err(io::Error::other)?;
             Ok(Some((bytes.to_vec(), stamp)))
         })?
+    }
+
+    fn open(&self, _: &str) -> Option<File> {
+        None
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {

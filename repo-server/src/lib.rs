@@ -1,7 +1,7 @@
 //! A profile repository over HTTP, for rekal and for original Rekall clients.
 //!
 //! ```text
-//! serve.rs    connections, request ids, log, metrics
+//! serve.rs    connections, request ids, log, metrics; outlet.rs sends
 //!   app.rs    every route; the `Service` they share
 //!     endpoints/   one file per concern
 //!       store.rs       documents as bodies ready to send (blob.rs, answer.rs), publishing
@@ -26,6 +26,7 @@ mod log;
 mod metrics;
 mod misses;
 mod names;
+mod outlet;
 mod serve;
 mod store;
 mod tls;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use repo_server::{Config, Service};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,6 +47,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     let root = options.root.or_else(|| config.root.clone()).context("no repository: give --root DIR")?;
     let listen = options.listen.or(config.listen).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into());
+    open_files();
     let tls = config.tls.as_ref().map(repo_server::acceptor).transpose()?;
     let service = Service::open(Path::new(&root), config).with_context(|| format!("cannot open {root}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -65,4 +67,11 @@ fn run(options: Options) -> anyhow::Result<()> {
     // Downloads and conversions under way are not waited for: their files are whole or absent.
     runtime.shutdown_background();
     served
+}
+
+/// Lets this process open as many files as it may: shells allow fewer than connections want.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where this fails, the limit there is stays.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -25,8 +25,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::{Peer, Service, routes};
-use crate::blob::header;
+use crate::blob::{Blob, header};
 use crate::log::{self, RequestLine, shortened};
+use crate::outlet::{Outlet, Sending};
 use crate::upkeep;
 
 /// Most clients that are told at a time that they are turned away; others are just closed.
@@ -184,23 +185,24 @@ impl Connection {
         // Answers are written in one piece; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let limits = &self.service.config.limits;
-        let mut stream = TimeoutStream::new(stream);
+        let sending = Sending::default();
+        let mut stream = TimeoutStream::new(Outlet::new(stream, Arc::clone(&sending)));
         stream.set_write_timeout(Some(Duration::from_secs(limits.stall_seconds)));
         match tls {
-            None => self.run(Box::pin(stream)).await,
+            None => self.run(Box::pin(stream), sending).await,
             Some(tls) => {
                 let handshake = tls.accept(Box::pin(stream));
                 if let Ok(Ok(stream)) = tokio::time::timeout(limits.head_timeout(), handshake).await {
-                    self.run(stream).await;
+                    self.run(stream, sending).await;
                 }
             }
         }
     }
 
-    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sending: Sending) {
         let Self { service, app, peer, mut stopped } = self;
         let limits = service.config.limits.clone();
-        let answer = service_fn(|request| observed(&service, &app, peer, request));
+        let answer = service_fn(|request| observed(&service, &app, peer, &sending, request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout())
@@ -223,6 +225,7 @@ async fn observed(
     service: &Arc<Service>,
     app: &TowerToHyperService<Router>,
     peer: IpAddr,
+    sending: &Sending,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let start = Instant::now();
@@ -248,6 +251,9 @@ async fn observed(
             agent: agent.as_ref().and_then(|agent| agent.to_str().ok()).map(shortened),
         });
     }
+    if let Some(blob) = response.extensions_mut().remove::<Arc<Blob>>() {
+        *sending.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&blob);
+    }
     response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
     Ok(response)
 }
@@ -255,6 +261,7 @@ async fn observed(
 /// The client's own `X-Request-Id` where it is a plain word, else a new one.
 fn request_id(request: &Request<Incoming>) -> HeaderValue {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let plain = |id: &&HeaderValue| {
         let word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         (1..=64).contains(&id.len()) && id.as_bytes().iter().all(word)
@@ -263,7 +270,7 @@ fn request_id(request: &Request<Incoming>) -> HeaderValue {
         Some(id) => id.clone(),
         None => {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            header(&format!("{:x}-{number:x}", std::process::id()))
+            header(&format!("{:x}-{number:x}", *PROCESS))
         }
     }
 }

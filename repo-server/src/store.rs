@@ -186,12 +186,19 @@ impl Store {
         if !is_json_object(&stored) {
             return Err(Miss::NotFound);
         }
+        let unchanged = match form {
+            Form::GzipFile | Form::GzipEncoded => is_gzip(&stored),
+            Form::Plain => !is_gzip(&stored),
+            Form::ZstdEncoded => false,
+        };
         let bytes = Bytes::from(convert(stored, form)?);
         let hash = match self.hashes.get(&asked) {
             Some((of, hash)) if of == stamp => hash,
             _ => Sha256::digest(&bytes).into(),
         };
-        let blob = Arc::new(Blob::new(bytes, form, Lifetime::of(name.as_str()), stamp.time(), Some(hash)));
+        let blob = Blob::new(bytes, form, Lifetime::of(name.as_str()), stamp.time(), Some(hash));
+        let blob = if unchanged { blob.of_file(stamp, || self.blobs.open(&path)) } else { blob };
+        let blob = Arc::new(blob);
         let key = HotKey { form, name: name.as_str().into() };
         self.hashes.insert(key.clone(), (stamp, hash));
         let hot = Hot { blob: Arc::clone(&blob), path, stamp, checked: AtomicU64::new(now) };

@@ -97,6 +97,62 @@ fn ranges_are_parts_of_the_very_body() {
 }
 
 #[test]
+fn large_bodies_are_sent_whole_in_parts_and_one_after_the_other() {
+    let root = tree();
+    let mut large = Vec::new();
+    for number in 0..3 {
+        let mut document = kernel("large");
+        for symbol in 0..60_000 + number {
+            document.constants.insert(format!("symbol_{symbol}"), symbol * 7919 % 1_000_003);
+        }
+        let gzip = profile::gzip(document.to_canonical_json().as_bytes());
+        assert!(gzip.len() > 100_000, "what is sent from its file: {}", gzip.len());
+        write(root.path(), &format!("v1.0/Large/{number}.gz"), &gzip);
+        large.push(gzip);
+    }
+    let server = Server::start(root.path());
+    for _ in 0..2 {
+        for (number, gzip) in large.iter().enumerate() {
+            let target = format!("/v1.0/Large/{number}.gz");
+            assert!(server.get(&target).body == *gzip, "{target}");
+            let part = server.ask("GET", &target, "Range: bytes=40000-99999\r\n");
+            assert!(part.status == 206 && part.body == gzip[40_000..100_000], "{target}");
+        }
+    }
+    // Many requests at once, before the first answer is read: large ones and small ones must not be mixed up.
+    let mut stream = TcpStream::connect(server.address).expect("a connection");
+    let mut requests = String::new();
+    let mut expected = Vec::new();
+    for round in 0..30 {
+        let last = if round == 29 { "Connection: close\r\n" } else { "" };
+        let (target, body) = match round % 4 {
+            3 => ("/healthz".to_owned(), b"ok\n".to_vec()),
+            number => (format!("/v1.0/Large/{number}.gz"), large[number].clone()),
+        };
+        requests.push_str(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{last}\r\n"));
+        expected.push(body);
+    }
+    stream.write_all(requests.as_bytes()).expect("requests");
+    let mut bytes = Vec::new();
+    std::thread::sleep(Duration::from_millis(300));
+    stream.read_to_end(&mut bytes).expect("answers");
+    let mut rest = &bytes[..];
+    for (number, body) in expected.iter().enumerate() {
+        let end = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+        assert!(rest.starts_with(b"HTTP/1.1 200 "), "answer {number}");
+        assert!(rest[end..].starts_with(body), "answer {number}");
+        rest = &rest[end + body.len()..];
+    }
+    assert!(rest.is_empty());
+    // Written in place: what is sent is what its tag says, the old or the new.
+    let path = root.path().join("v1.0/Large/0.gz");
+    std::fs::write(&path, &large[1]).expect("a file");
+    let answer = server.get("/v1.0/Large/0.gz");
+    let hex: String = sha256(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(answer.header("etag"), Some(format!("\"{hex}\"").as_str()));
+}
+
+#[test]
 fn encodings_are_negotiated_for_names_without_gz() {
     let root = tree();
     let server = Server::start(root.path());
