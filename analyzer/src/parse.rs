@@ -1,5 +1,6 @@
 //! Parsing of numbers and patterns typed by the user.
 
+use profile::names::PdbId;
 use regex::{Regex, RegexBuilder};
 
 /// An address: `0x` and hex digits, or decimal digits.
@@ -15,6 +16,11 @@ pub fn address(text: &str) -> Result<u64, String> {
 pub fn regex(text: &str) -> Result<Regex, String> {
     let regex = RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build();
     regex.map_err(|error| error.to_string())
+}
+
+/// GUID and age of a debug file, as symbol servers know it: 33 hexadecimal digits or more.
+pub fn pdb_id(text: &str) -> Result<PdbId, String> {
+    PdbId::from_text(text.trim_end_matches(".gz")).ok_or_else(|| format!("not a GUID with its age: {text}"))
 }
 
 #[cfg(test)]

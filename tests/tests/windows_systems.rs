@@ -12,84 +12,13 @@
     reason = "helpers of tests fail by panicking"
 )]
 
-use std::path::PathBuf;
-use std::process::Command;
+mod made;
 
-use rekal_tests::rekal::{Output, Rekal, Row};
-use testkit::scenario::{Built, Scenario, Target};
+use made::{CREATED, Image, last, offices, sorted, systems};
+use testkit::scenario::Target;
 use testkit::{
-    Handle, MAJOR_FUNCTIONS, Machine, Module, Page, Parameters, Process, Snapshot, System, Thread, Vad,
-    filetime, profiles,
+    Handle, MAJOR_FUNCTIONS, Machine, Module, Page, Parameters, Process, System, Thread, Vad, filetime,
 };
-
-/// The systems that the data at hand can describe.
-fn systems() -> Vec<(&'static str, System)> {
-    let all = [
-        ("Windows 7", profiles::windows_7()),
-        ("Windows 10", profiles::windows_10()),
-        ("Windows 11", profiles::windows_11()),
-    ];
-    all.into_iter().filter_map(|(name, system)| Some((name, system?))).collect()
-}
-
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps");
-    let program = profile.join("rekal");
-    assert!(program.is_file(), "build it first: cargo build --bin rekal: {}", program.display());
-    program
-}
-
-/// An image with a repository that has the profile of its kernel.
-struct Image {
-    folder: tempfile::TempDir,
-    rekal: Rekal,
-}
-
-impl Image {
-    fn new(machine: Machine) -> Self {
-        Self::of(&machine.finish())
-    }
-
-    fn of(snapshot: &Snapshot) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("memory.raw");
-        snapshot.write_raw(&image).unwrap();
-        let system = &snapshot.machine.system;
-        let profile = folder.path().join("repository/v1.0/nt/GUID").join(&system.pdb.guid_age);
-        std::fs::create_dir_all(profile.parent().unwrap()).unwrap();
-        let document = system.layouts.profile().to_document().unwrap();
-        std::fs::write(&profile, document.to_canonical_json()).unwrap();
-        let repository = Some(folder.path().join("repository"));
-        Self { rekal: Rekal { program: program(), image, repository }, folder }
-    }
-
-    fn run(&self, command: &[&str]) -> Output {
-        self.rekal.run(command).unwrap_or_else(|error| panic!("{error:#}"))
-    }
-
-    /// The cells of some columns of each row, in one text.
-    fn cells(&self, command: &[&str], columns: &[&str]) -> Vec<String> {
-        let output = self.run(command);
-        assert!(output.complete, "{command:?}: {:?}", output.notes);
-        let cells = |row: &Row| columns.iter().map(|column| row.text_or_empty(column)).collect::<Vec<_>>();
-        output.rows.iter().map(|row| cells(row).join(" | ")).collect()
-    }
-
-    /// Standard output as text.
-    fn text(&self, options: &[&str], command: &[&str]) -> String {
-        let mut process = Command::new(&self.rekal.program);
-        process
-            .args(["--offline", "--format", "test", "-f"])
-            .arg(&self.rekal.image)
-            .env("HOME", "/nonexistent");
-        process.arg("--repository_path").arg(self.rekal.repository.as_ref().unwrap());
-        let output = process.args(options).args(command).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-const CREATED: u64 = 1_329_909_000;
 
 /// System and two programs, one of which has everything.
 fn described(system: System, pages: Vec<(u64, Page)>) -> Image {
@@ -320,25 +249,6 @@ fn roots_of_page_tables_are_found_without_low_memory() {
         assert!(decisions.contains("that maps itself"), "{name}: {decisions}");
         assert_eq!(image.run(&["pslist"]).rows.len(), 1, "{name}");
     }
-}
-
-/// The office machine of every system.
-fn offices() -> impl Iterator<Item = (&'static str, Scenario, Built, Image)> {
-    systems().into_iter().chain([("Windows XP", profiles::windows_xp_pae())]).map(|(name, system)| {
-        let scenario = Scenario::office(&system);
-        let built = scenario.build(system);
-        let image = Image::of(&built.snapshot);
-        (name, scenario, built, image)
-    })
-}
-
-fn sorted(mut rows: Vec<String>) -> Vec<String> {
-    rows.sort();
-    rows
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit('\\').next().unwrap()
 }
 
 #[test]

@@ -26,6 +26,16 @@ pub enum Callback {
     Shutdown,
     /// `IopFsNotifyChangeQueueHead`; the address is the routine, of driver object 0.
     FileSystem,
+    /// `RtlpDebugPrintCallbackList`.
+    DebugPrint,
+    /// `PnpProfileNotifyList`.
+    Profile,
+    /// The sixth list of `PnpDeviceClassNotifyList`.
+    DeviceClass,
+    /// `KiNmiCallbackListHead`.
+    NonMaskable,
+    /// `_OBJECT_TYPE.CallbackList` of the type Process; the routine is called before.
+    ProcessHandles,
 }
 
 /// A driver that was unloaded.
@@ -52,7 +62,11 @@ impl Machine {
             Callback::Registry if self.symbol_if("CallbackListHead").is_none() => {
                 self.notify("CmpCallBackVector", target)
             }
-            Callback::Registry => self.listed("CallbackListHead", *b"CMcb", 0x50, &[(0x28, target)]),
+            Callback::Registry => {
+                let record = self.listed("CallbackListHead", *b"CMcb", 0x60, &[(0x28, target)]);
+                self.unicode_string(record + 0x30, "380010");
+                record
+            }
             Callback::BugCheck => {
                 let record = self.listed(
                     "KeBugCheckCallbackListHead",
@@ -75,7 +89,59 @@ impl Machine {
             Callback::FileSystem => {
                 self.listed("IopFsNotifyChangeQueueHead", *b"IoFs", 4 * pointer, &[(3 * pointer, target)])
             }
+            Callback::DebugPrint => {
+                self.listed("RtlpDebugPrintCallbackList", *b"DbCb", 4 * pointer, &[(2 * pointer, target)])
+            }
+            Callback::Profile | Callback::DeviceClass => {
+                // Category, session, routine, context, driver.
+                let routine = if pointer == 4 { 0x14 } else { 0x20 };
+                let (list, index) = match kind {
+                    Callback::Profile => ("PnpProfileNotifyList", 0),
+                    _ => ("PnpDeviceClassNotifyList", 5),
+                };
+                let record = self.allocate(Kind::Paged, *b"Pnp9", 0x40);
+                self.write_pointer(SpaceId::SYSTEM, record + routine, target);
+                match self.symbol_if(list) {
+                    Some(head) => self.append(head + index * 2 * pointer, record),
+                    None => self.empty_list(record),
+                }
+                record
+            }
+            Callback::NonMaskable => {
+                let record = self.allocate(Kind::NonPaged, *b"KNMI", 4 * pointer);
+                self.write_pointer(SpaceId::SYSTEM, record + pointer, target);
+                if let Some(head) = self.symbol_if("KiNmiCallbackListHead") {
+                    let first = self.read_pointer(SpaceId::SYSTEM, head);
+                    self.write_pointer(SpaceId::SYSTEM, record, first);
+                    self.write_pointer(SpaceId::SYSTEM, head, record);
+                }
+                record
+            }
+            Callback::ProcessHandles => {
+                let record = self.allocate(Kind::Paged, *b"ObCb", 0x40);
+                let before = if pointer == 4 { 0x14 } else { 0x28 };
+                self.write_pointer(SpaceId::SYSTEM, record + before, target);
+                let of = self.object_type("Process");
+                if self.system.layouts.has("_OBJECT_TYPE", "CallbackList") {
+                    let head = self.at("_OBJECT_TYPE", of).member("CallbackList");
+                    self.append(head, record);
+                }
+                record
+            }
         }
+    }
+
+    /// Whether the kernel of the profile has what leads to such callbacks.
+    pub fn has_callback(&self, kind: Callback) -> bool {
+        let symbol = match kind {
+            Callback::DebugPrint => "RtlpDebugPrintCallbackList",
+            Callback::Profile => "PnpProfileNotifyList",
+            Callback::DeviceClass => "PnpDeviceClassNotifyList",
+            Callback::NonMaskable => "KiNmiCallbackListHead",
+            Callback::ProcessHandles => return self.system.layouts.has("_OBJECT_TYPE", "CallbackList"),
+            _ => return true,
+        };
+        self.symbol_if(symbol).is_some()
     }
 
     /// A record in a list: links in front, then pointers.
@@ -167,11 +233,19 @@ impl Machine {
             "KeBugCheckReasonCallbackListHead",
             "CallbackListHead",
             "IopNotifyShutdownQueueHead",
+            "IopNotifyLastChanceShutdownQueueHead",
             "IopFsNotifyChangeQueueHead",
+            "KeBugCheckAddPagesCallbackListHead",
+            "KeBugCheckAddRemovePagesCallbackListHead",
+            "RtlpDebugPrintCallbackList",
+            "PnpProfileNotifyList",
         ] {
             if let Some(head) = self.symbol_if(list) {
                 self.empty_list(head);
             }
+        }
+        if let Some(first) = self.symbol_if("PnpDeviceClassNotifyList") {
+            (0..13).for_each(|index| self.empty_list(first + index * 2 * self.pointer_size()));
         }
         self.set_variable("KiWaitNever", KI_WAIT_NEVER);
         self.set_variable("KiWaitAlways", KI_WAIT_ALWAYS);

@@ -221,6 +221,16 @@ impl Machine {
             self.write_pointer(SpaceId::SYSTEM, head + self.pointer_size(), at);
         }
         self.write(SpaceId::SYSTEM, at, &block);
+        if let Some(version) = self.symbol_if("KdVersionBlock")
+            && self.system.layouts.size_if("_DBGKD_GET_VERSION64").is_some()
+        {
+            let (base, build) = (self.system.kernel_base, u64::from(self.system.version.2));
+            // A free build.
+            self.at("_DBGKD_GET_VERSION64", version)
+                .set("MajorVersion", 0xF)
+                .set("MinorVersion", build)
+                .set("KernBase", base);
+        }
         if let Some(lab) = self.symbol_if("NtBuildLab") {
             let text = format!("{}\0", self.system.build_lab);
             self.write(SpaceId::SYSTEM, lab, text.as_bytes());

@@ -56,7 +56,7 @@ pub use paging::Paging;
 pub use physical::{PAGE, Physical};
 pub use pool::Kind;
 pub use processes::{Parameters, Placed, Process, Thread, filetime};
-pub use system::{Pdb, System};
+pub use system::{Companion, Pdb, System};
 pub use token::{Privilege, Token, sid_bytes};
 pub use vads::{Backing, Page, Vad};
 pub use writers::CrashDump;

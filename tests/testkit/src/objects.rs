@@ -152,6 +152,10 @@ impl Machine {
             self.at("_OBJECT_TYPE", body).set("Index", u64::from(index)).set("Key", key);
             let list = self.at("_OBJECT_TYPE", body).member("TypeList");
             self.empty_list(list);
+            if self.system.layouts.has("_OBJECT_TYPE", "CallbackList") {
+                let callbacks = self.at("_OBJECT_TYPE", body).member("CallbackList");
+                self.empty_list(callbacks);
+            }
             self.set_variable(variable, body);
             if let Some(table) = self.symbol_if("ObTypeIndexTable") {
                 self.write_pointer(SpaceId::SYSTEM, table + u64::from(index) * pointer, body);

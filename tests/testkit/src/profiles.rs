@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use profile::isf::document_from_isf;
 use profile::{Limits, Profile};
 
-use crate::system::System;
+use crate::system::{Companion, Pdb, System};
 
 /// The folder of real test data, which is not part of the project; `None`, said on standard error, where it is not there.
 pub fn data() -> Option<PathBuf> {
@@ -29,21 +29,41 @@ pub const WINDOWS_10: &str = "BBED7C2955FBE4522AAA23F4B8677AD91";
 /// GUID and age of the Windows 11 22000 kernel of the real symbol table.
 pub const WINDOWS_11: &str = "0CE4A95C0CD782A7596B034D8648E5851";
 
+/// GUID and age of the network driver of the real Rekall profile.
+pub const TCPIP_7: &str = "934479AAD5A64C60AACA8E22BA50DDC02";
+/// GUID and age of the network driver of the real symbol table.
+pub const TCPIP_10: &str = "021C12B15F95E1F661DCDEEFB190095A1";
+/// GUID and age of the network driver of XP, invented.
+pub const TCPIP_XP: &str = "585054435049500000000000000000001";
+
+fn companion(profile: Profile, guid_age: &str) -> Option<Companion> {
+    Some(Companion { profile, pdb: Pdb::new("tcpip.pdb", guid_age) })
+}
+
 /// Windows 7 x64, from Rekall's own profile; `None` without real test data.
 pub fn windows_7() -> Option<System> {
     let path = data()?.join(format!("rekall/v1.0/nt/GUID/{WINDOWS_7}.gz"));
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    Some(System::windows_7(Profile::parse(&bytes, &Limits::default()).expect("a real profile"), WINDOWS_7))
+    let kernel = Profile::parse(&bytes, &Limits::default()).expect("a real profile");
+    let path = data()?.join(format!("rekall/v1.0/tcpip/GUID/{TCPIP_7}.gz"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tcpip = Profile::parse(&bytes, &Limits::default()).expect("a real profile");
+    Some(System { tcpip: companion(tcpip, TCPIP_7), ..System::windows_7(kernel, WINDOWS_7) })
 }
 
 /// Windows 10 x64, from a Volatility symbol table; `None` without real test data.
 pub fn windows_10() -> Option<System> {
-    Some(System::windows_10(isf("BBED7C2955FBE4522AAA23F4B8677AD9-1")?, WINDOWS_10))
+    let kernel = isf("ntkrnlmp.pdb/BBED7C2955FBE4522AAA23F4B8677AD9-1")?;
+    let tcpip = isf("tcpip.pdb/021C12B15F95E1F661DCDEEFB190095A-1")?;
+    Some(System { tcpip: companion(tcpip, TCPIP_10), ..System::windows_10(kernel, WINDOWS_10) })
 }
 
 /// Windows 11 x64, from a Volatility symbol table; `None` without real test data.
 pub fn windows_11() -> Option<System> {
-    Some(System::windows_11(isf("0CE4A95C0CD782A7596B034D8648E585-1")?, WINDOWS_11))
+    let kernel = isf("ntkrnlmp.pdb/0CE4A95C0CD782A7596B034D8648E585-1")?;
+    // No symbols of its own driver are at hand; those of Windows 10 name the same variables.
+    let tcpip = isf("tcpip.pdb/021C12B15F95E1F661DCDEEFB190095A-1")?;
+    Some(System { tcpip: companion(tcpip, TCPIP_10), ..System::windows_11(kernel, WINDOWS_11) })
 }
 
 /// Windows XP SP3 with PAE, from the profile of this crate.
@@ -53,7 +73,8 @@ pub fn windows_11() -> Option<System> {
 pub fn windows_xp_pae() -> System {
     let profile = Profile::parse(XP, &Limits::default()).expect("a profile of this crate");
     let name = profile.metadata_str("GUID_AGE").expect("a name").to_owned();
-    System::windows_xp_pae(profile, &name)
+    let tcpip = Profile::parse(TCPIP_OF_XP, &Limits::default()).expect("a profile of this crate");
+    System { tcpip: companion(tcpip, TCPIP_XP), ..System::windows_xp_pae(profile, &name) }
 }
 
 /// Windows XP SP3 without PAE: the same profile with entries of 4 bytes in its page tables.
@@ -73,9 +94,12 @@ const XP_ENTRIES: &[u8] = include_bytes!("../profiles/xp_sp3_x86_entries.json");
 /// The document behind [`windows_xp_pae`], for repositories.
 pub const XP: &[u8] = include_bytes!("../profiles/xp_sp3_pae.json");
 
+/// Invented places of the variables of XP's network driver that its real symbols name.
+const TCPIP_OF_XP: &[u8] = include_bytes!("../profiles/xp_tcpip.json");
+
 /// A symbol table as a profile.
 fn isf(name: &str) -> Option<Profile> {
-    let path = data()?.join(format!("isf/ntkrnlmp.pdb/{name}.json.xz"));
+    let path = data()?.join(format!("isf/{name}.json.xz"));
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     lzma_rust2::XzReader::new(file, true).read_to_string(&mut text).expect("a whole xz file");

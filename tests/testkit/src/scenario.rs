@@ -120,6 +120,7 @@ impl Scenario {
         };
         let mut hooked =
             driver("\\Driver\\Disk", module("disk.sys", 2), vec![named("\\Device\\Harddisk0", 7)]);
+        hooked.functions.push((16, 0x1240));
         // Device control goes to the filter instead.
         hooked.functions.push((15, base + 0x30_1000 - (base + 0x20_0000)));
         let filter =
@@ -142,7 +143,7 @@ impl Scenario {
                 driver("\\Driver\\Filter", module("filter.sys", 3), vec![filter]),
                 driver(
                     "\\Driver\\Tcpip",
-                    module("tcpip.sys", 4),
+                    tcpip(module("tcpip.sys", 16), system),
                     vec![named("\\Device\\Tcp", 0x12), named("\\Device\\Udp", 0x12)],
                 ),
                 hidden,
@@ -176,6 +177,11 @@ impl Scenario {
                 (Callback::BugCheckReason, 4, 0x1780),
                 (Callback::Shutdown, 2, 0),
                 (Callback::FileSystem, 3, 0x17C0),
+                (Callback::DebugPrint, 5, 0x1840),
+                (Callback::Profile, 3, 0x1880),
+                (Callback::DeviceClass, 5, 0x18C0),
+                (Callback::NonMaskable, 5, 0x1900),
+                (Callback::ProcessHandles, 5, 0x1940),
             ],
             unloaded: vec![
                 Unloaded {
@@ -249,9 +255,19 @@ impl Scenario {
         machine.unloaded_drivers(&self.unloaded);
         let services = services(&machine, routine(5, 0x1800));
         machine.system_services(&services);
-        let endpoints = self.endpoints.iter().map(|endpoint| machine.endpoint(endpoint)).collect();
+        let endpoints: Vec<u64> = self.endpoints.iter().map(|endpoint| machine.endpoint(endpoint)).collect();
+        let placed: Vec<(Endpoint, u64)> =
+            self.endpoints.iter().copied().zip(endpoints.iter().copied()).collect();
+        machine.network_tables(self.drivers[4].module.base, &placed);
         Built { snapshot: machine.finish(), drivers, modules, mutants, targets, timers, callbacks, endpoints }
     }
+}
+
+/// The network driver's module, as big as its symbols need.
+fn tcpip(module: Module, system: &System) -> Module {
+    let Some(companion) = &system.tcpip else { return module };
+    let last = companion.profile.symbols().map(|symbol| symbol.value).max().unwrap_or(0);
+    Module { size: (last + 0x1000).next_multiple_of(0x1000), pdb: Some(companion.pdb.clone()), ..module }
 }
 
 /// The first system services that the profile names, the third one hooked.
@@ -462,15 +478,21 @@ fn endpoints(system: &System) -> Vec<Endpoint> {
             pid,
             created: filetime(BOOT + seconds),
             v6: false,
+            unlinked: false,
         };
     let (tcp, listener, udp) = (Protocol::Connection(4), Protocol::Listener, Protocol::Udp);
     let mut all = vec![
         endpoint(listener, None, 135, None, 860, 9),
         endpoint(listener, Some("192.168.1.20"), 139, None, 4, 10),
         endpoint(tcp, Some("192.168.1.20"), 49_160, Some(("93.184.216.34", 443)), 1524, 700),
-        endpoint(tcp, Some("192.168.1.20"), 49_161, Some(("203.0.113.9", 4444)), 2040, 710),
+        Endpoint {
+            unlinked: true,
+            ..endpoint(tcp, Some("192.168.1.20"), 49_161, Some(("203.0.113.9", 4444)), 2040, 710)
+        },
+        endpoint(Protocol::Connection(7), Some("192.168.1.20"), 49_162, Some(("198.51.100.7", 80)), 860, 715),
         endpoint(udp, None, 123, None, 860, 12),
         endpoint(udp, Some("127.0.0.1"), 53_000, None, 2040, 720),
+        endpoint(udp, Some("192.168.1.20"), 500, None, 860, 14),
     ];
     if system.is_64() {
         all.push(endpoint(tcp, Some("fe80::20"), 49_170, Some(("2001:db8::9", 8080)), 1524, 730));

@@ -24,6 +24,14 @@ impl Pdb {
     }
 }
 
+/// A driver with symbols.
+pub struct Companion {
+    /// Its symbols.
+    pub profile: Profile,
+    /// Its debug file.
+    pub pdb: Pdb,
+}
+
 /// One release of Windows.
 pub struct System {
     /// Layouts and symbols of the kernel.
@@ -52,6 +60,10 @@ pub struct System {
     pub drivers: u64,
     /// Byte at `ObHeaderCookie`, where the kernel has it.
     pub cookie: u8,
+    /// The network driver; absent: without symbols and tables.
+    pub tcpip: Option<Companion>,
+    /// Where connections keep their process, if not where the build does.
+    pub other_owner: Option<u64>,
 }
 
 impl System {
@@ -71,6 +83,8 @@ impl System {
             pfn_database: 0xFFFF_FA80_0000_0000,
             drivers: 0xFFFF_F880_0100_0000,
             cookie: 0,
+            tcpip: None,
+            other_owner: None,
         }
     }
 
@@ -90,6 +104,8 @@ impl System {
             pfn_database: 0xFFFF_E300_0000_0000,
             drivers: 0xFFFF_F804_1600_0000,
             cookie: 0x5C,
+            tcpip: None,
+            other_owner: None,
         }
     }
 
@@ -123,6 +139,8 @@ impl System {
             pfn_database: 0x8100_0000,
             drivers: 0xF840_0000,
             cookie: 0,
+            tcpip: None,
+            other_owner: None,
         }
     }
 

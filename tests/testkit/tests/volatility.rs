@@ -16,7 +16,7 @@ use std::process::Command;
 use profile::isf::document_to_isf;
 use serde_json::Value;
 use testkit::scenario::{DEEP_TABLE_PID, Scenario};
-use testkit::{CrashDump, Snapshot, System, profiles, win7_trial};
+use testkit::{CrashDump, Protocol, Snapshot, System, profiles, win7_trial};
 
 /// Volatility and Rekall print kernel addresses without their upper 16 bits.
 const MASK: u64 = 0xFFFF_FFFF_FFFF;
@@ -42,6 +42,17 @@ impl Written {
         let symbols = folder.path().join("windows").join(&system.pdb.name);
         std::fs::create_dir_all(&symbols).expect("a folder");
         std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
+        if let Some(tcpip) = &system.tcpip {
+            let document = tcpip.profile.to_document().expect("a readable profile");
+            let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
+            let (guid, age) = tcpip.pdb.guid_age.split_at(32);
+            isf["metadata"]["windows"] = serde_json::json!({"pdb": {
+                "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": tcpip.pdb.name, "machine_type": machine
+            }});
+            let symbols = folder.path().join("windows").join(&tcpip.pdb.name);
+            std::fs::create_dir_all(&symbols).expect("a folder");
+            std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
+        }
         Self { folder }
     }
 
@@ -237,6 +248,64 @@ fn check_office(system: System) {
         .collect();
     let visible = scenario.handles.iter().filter(|open| open.pid != 2040);
     assert_eq!(found, visible.map(|open| (open.pid, open.value, open.access)).collect());
+}
+
+/// Compares the endpoints of the office machine with what Volatility finds.
+fn check_network(system: System) {
+    let scenario = Scenario::office(&system);
+    let grown = system.version.2 >= 22000;
+    let written = Written::new(&scenario.build(system).snapshot);
+    let rows = |unlinked: bool| -> BTreeSet<String> {
+        let mut rows = BTreeSet::new();
+        for endpoint in scenario.endpoints.iter().filter(|endpoint| unlinked || !endpoint.unlinked) {
+            let v6 = endpoint.local.map_or(endpoint.v6, |local| local.is_ipv6());
+            for v6 in if v6 && endpoint.local.is_none() { vec![false, true] } else { vec![v6] } {
+                let any = if v6 { "::" } else { "0.0.0.0" };
+                let local = endpoint.local.map_or(any.to_owned(), |local| local.to_string());
+                let (state, remote) = match (endpoint.protocol, endpoint.remote) {
+                    (Protocol::Udp, _) => ("", "* 0".to_owned()),
+                    (Protocol::Connection(7), Some((ip, port))) => ("CLOSE_WAIT", format!("{ip} {port}")),
+                    (_, Some((ip, port))) => ("ESTABLISHED", format!("{ip} {port}")),
+                    (_, None) => ("LISTENING", format!("{any} 0")),
+                };
+                let proto = if endpoint.protocol == Protocol::Udp { "UDP" } else { "TCP" };
+                let (version, port, pid) = (if v6 { 6 } else { 4 }, endpoint.local_port, endpoint.pid);
+                let owner = scenario.processes.iter().find(|process| process.pid == pid).expect("a process");
+                rows.insert(format!(
+                    "{proto}v{version} {local} {port} {remote} {state} {pid} {}",
+                    owner.name
+                ));
+            }
+        }
+        rows
+    };
+    let found = |plugin: &str| -> BTreeSet<String> {
+        let text =
+            |row: &Value, key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
+        let row = |row: &Value| {
+            let keys =
+                ["Proto", "LocalAddr", "LocalPort", "ForeignAddr", "ForeignPort", "State", "PID", "Owner"];
+            keys.map(|key| text(row, key)).join(" ")
+        };
+        written.rows(plugin).iter().map(row).collect()
+    };
+    assert_eq!(found("windows.netscan"), rows(true));
+    // It reads a table that has grown as one array.
+    if !grown {
+        assert_eq!(found("windows.netstat"), rows(false));
+    }
+}
+
+#[test]
+fn volatility_reads_the_network_of_the_office_machine() {
+    for system in wanted()
+        .then(|| [profiles::windows_7(), profiles::windows_10(), profiles::windows_11()])
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        check_network(system);
+    }
 }
 
 #[test]

@@ -91,10 +91,11 @@ impl<'k> DebuggerData<'k> {
     }
 }
 
-/// A hidden word in plain.
-fn decode(stored: u64, never: u64, always: u64, flag: u64) -> u64 {
+/// A hidden word in plain: of the block, or a pointer to the procedure of a timer. `place` is the address of the flag, or of
+/// the timer; `never` and `always` are the values of `KiWaitNever` and `KiWaitAlways`.
+pub(super) fn decode(stored: u64, never: u64, always: u64, place: u64) -> u64 {
     let [rotation, ..] = never.to_le_bytes();
-    let word = (stored ^ never).rotate_left(u32::from(rotation) & 63) ^ flag;
+    let word = (stored ^ never).rotate_left(u32::from(rotation) & 63) ^ place;
     word.swap_bytes() ^ always
 }
 

@@ -146,6 +146,18 @@ impl Kernel {
         roots::version(&*self.space, self.is_32bit())
     }
 
+    /// Number of its build: of the shared page, else of the kernel's own variable; `None` where neither can be read.
+    #[must_use]
+    pub fn build(&self) -> Option<u32> {
+        let shared = self.version().map(|version| version.build).filter(|build| *build != 0);
+        let own = || {
+            let at = self.target.symbol("NtBuildNumber").ok()?;
+            // The highest bits say whether it is a free or a checked build.
+            self.target.read_u32(at).ok().map(|number| number & 0xffff)
+        };
+        shared.or_else(own)
+    }
+
     /// Name of the profile in use.
     #[must_use]
     pub fn profile_name(&self) -> &str {

@@ -7,9 +7,12 @@
 //! object_header, names, handle, views objects and the tables that lead to them
 //! namespace, driver, token             what objects are there, what drivers serve, what processes may do
 //! scan, pool, reverse, object_scan     what remains in physical memory
+//! net                                  connections and sockets
+//! callback, timer                      what the kernel will call
 //! resolver                            names of addresses
 //! ```
 
+pub mod callback;
 pub mod debugger_data;
 pub mod driver;
 mod dump_header;
@@ -25,6 +28,7 @@ pub mod module_scan;
 pub mod mutant;
 pub mod names;
 pub mod namespace;
+pub mod net;
 pub mod object_header;
 pub mod object_scan;
 mod overlay;
@@ -44,6 +48,7 @@ pub mod sid;
 pub mod thread;
 pub mod thread_scan;
 pub mod time;
+pub mod timer;
 pub mod token;
 pub mod tree;
 mod triage;

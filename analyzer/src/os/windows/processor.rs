@@ -29,6 +29,12 @@ layout! {
     }
 }
 
+/// Addresses of the control blocks (`_KPRCB`) of all processors.
+pub fn blocks(target: &Target) -> Read<Vec<u64>> {
+    let offset = target.offset_of(Region::STRUCT, "PrcbData | Prcb")?;
+    Ok(regions(target)?.into_iter().map(|region| region.wrapping_add(offset)).collect())
+}
+
 /// Addresses of the control regions of all processors.
 pub fn regions(target: &Target) -> Read<Vec<u64>> {
     let table = target.symbol("KiProcessorBlock")?;

@@ -8,12 +8,13 @@ use std::sync::{Arc, OnceLock};
 use memory::AddressSpace;
 use object::Read;
 use profile::Profile;
-use profile::names::ProfileName;
+use profile::names::{PdbId, ProfileName};
 
 use super::library::libraries;
 use super::module::{modules, short_name};
 use super::{Kernel, KernelFact, Process};
 use crate::error::Error;
+use crate::module_profile;
 use crate::notes::Notes;
 use crate::os::expression::matches;
 use crate::os::symbols::{Symbols, named};
@@ -207,6 +208,43 @@ impl Resolver {
         Ok(Table::Exports(table))
     }
 
+    /// Where a module is mapped, and its profile: that of the debug file it names, else (or where its headers are gone) of
+    /// the one with a GUID and age. The profile comes from the repositories or is made of the PDB that a symbol store has.
+    pub fn profile_of(
+        &self,
+        session: &Session,
+        module: &str,
+        guid: Option<PdbId>,
+    ) -> Result<(u64, Arc<Profile>), Error> {
+        let loaded = self.module(module).ok_or_else(|| no_module(module))?;
+        let record = Pe::mapped(&self.space, loaded.base).and_then(|pe| pe.rsds());
+        let (id, pdb) = match (guid, record) {
+            (Some(id), record) => (
+                id,
+                record.map_or_else(|_| format!("{}.pdb", loaded.name), |rsds| rsds.file_name().to_owned()),
+            ),
+            (None, Ok(rsds)) => (rsds.id, rsds.file_name().to_owned()),
+            (None, Err(why)) => {
+                let why = format!("the headers of module {module} do not name its debug file: {why}");
+                return Err(Error::analysis(why).with_hint(format!("name it: --{module}_guid GUIDAGE")));
+            }
+        };
+        // Where symbols were asked for before, the profile is there.
+        if guid.is_none()
+            && let Some(Ok(Table::Profile(profile))) = loaded.symbols.get()
+        {
+            return Ok((loaded.base, Arc::clone(profile)));
+        }
+        match module_profile::find(session, &loaded.name, &pdb, id) {
+            Ok(found) => Ok((loaded.base, Arc::new(found.profile))),
+            Err(unavailable) => Err(Error::analysis(format!("no profile of module {module}: {unavailable}"))
+                .with_details(
+                    unavailable.repositories.iter().map(|asked| format!("asked: {asked}")).collect(),
+                )
+                .with_hint(format!("rekal build_local_profile {module} {id}"))),
+        }
+    }
+
     fn module(&self, name: &str) -> Option<&Loaded> {
         let name = short_name(name);
         self.modules.iter().find(|loaded| loaded.name == name)
@@ -215,10 +253,7 @@ impl Resolver {
 
 impl Symbols for Resolver {
     fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
-        let loaded = self.module(module).ok_or_else(|| {
-            Error::usage(format!("no such module: {module}"))
-                .with_hint("rekal modules lists the loaded modules; the kernel itself is the module nt")
-        })?;
+        let loaded = self.module(module).ok_or_else(|| no_module(module))?;
         let table = self.symbols(loaded).map_err(|why| no_symbols(&loaded.name, why))?;
         let value = table.value(symbol).ok_or_else(|| no_symbol(&format!("{}!{symbol}", loaded.name)))?;
         Ok(loaded.base.wrapping_add(value))
@@ -288,6 +323,11 @@ impl Symbols for Resolver {
             }
         }
     }
+}
+
+fn no_module(name: &str) -> Error {
+    Error::usage(format!("no such module: {name}"))
+        .with_hint("rekal modules lists the loaded modules; the kernel itself is the module nt")
 }
 
 fn no_symbol(name: &str) -> Error {

@@ -33,8 +33,10 @@ pub const TAGS: &[Tag] = &[
     *b"MmLd",    // _LDR_DATA_TABLE_ENTRY
     *b"TcpL",
     *b"TcpE",
+    *b"TTcb",
     *b"UdpA", // network, from Vista on
-    *b"TCPT", // network, XP
+    *b"TCPT",
+    *b"TCPA", // network, XP
     *b"AtmT", // atom tables
     *b"IoFs",
     *b"IoSh",

@@ -56,7 +56,9 @@ fn ring(target: &Target) -> Read<(u64, u64)> {
     }
     // Windows 10 gathered the memory manager's variables in one struct.
     let state = target.symbol("MiState")?;
-    let member = |path: &str| target.offset_of("_MI_STATE", path).map(|offset| state.wrapping_add(offset));
+    let member = |path: &str| {
+        target.offset_of("_MI_SYSTEM_INFORMATION", path).map(|offset| state.wrapping_add(offset))
+    };
     let count = member("LastUnloadedDriver | Vs.LastUnloadedDriver").map_err(Absent::from);
     let count = count.and_then(|at| target.read_u32(at)).map_or(0, u64::from);
     Ok((target.read_ptr(member("UnloadedDrivers | Vs.UnloadedDrivers")?)?, count))

@@ -1,5 +1,8 @@
 //! Commands for Windows images.
 
+pub mod callbacks;
+pub mod connections;
+pub mod connscan;
 pub mod devicetree;
 pub mod dlllist;
 pub mod driverirp;
@@ -14,6 +17,8 @@ pub mod memmap;
 pub mod modscan;
 pub mod modules;
 pub mod mutantscan;
+pub mod netscan;
+pub mod netstat;
 pub mod object_tree;
 pub mod object_types;
 pub mod phys_map;
@@ -23,10 +28,13 @@ pub mod psscan;
 pub mod pstree;
 pub mod psxview;
 pub mod raw2dmp;
+pub mod sockets;
+pub mod sockscan;
 pub mod ssdt;
 pub mod symlinkscan;
 pub mod thrdscan;
 pub mod threads;
+pub mod timers;
 pub mod times;
 pub mod tokens;
 pub mod unloaded_modules;
