@@ -3,7 +3,9 @@
 //! Names are made of numbers and of text with everything but letters, digits and `._-` replaced, so no name from an image
 //! leaves the directory. What cannot be read is a hole of zeros in the file, and counted.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 use memory::{AddressSpace, Fault};
@@ -28,13 +30,27 @@ pub struct DumpArgs {
     /// Most bytes of memory that are written into one file
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
     pub max_size: u64,
+    /// Names that this run used.
+    #[arg(skip)]
+    pub taken: RefCell<HashSet<String>>,
 }
 
 impl DumpArgs {
-    /// Starts a file with this name in the directory. Characters that may not stand in names are replaced.
+    /// Starts a file with this name in the directory. Characters that may not stand in names are replaced; a name that this run
+    /// used already, such as that of two processes with one id, gets a number.
     pub fn create(&self, session: &Session, name: &str) -> Result<DumpFile, Error> {
         let directory = self.dump_dir.clone().unwrap_or_default();
-        let output = session.create_file(&directory.join(safe_name(name.as_bytes())))?;
+        let safe = safe_name(name.as_bytes());
+        let mut unique = safe.clone();
+        let mut number = 2;
+        while !self.taken.borrow_mut().insert(unique.clone()) {
+            unique = match safe.rsplit_once('.') {
+                Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
+                None => format!("{safe}-{number}"),
+            };
+            number += 1;
+        }
+        let output = session.create_file(&directory.join(unique))?;
         Ok(DumpFile { output, end: 0, lost: Lost::default(), left: self.max_size, cut: false })
     }
 }
@@ -148,6 +164,16 @@ impl DumpFile {
         Ok(())
     }
 
+    /// Lets `write` fill an empty file: it gets the file, the most bytes it may have, and says how many it has.
+    pub fn fill<T>(
+        &mut self,
+        write: impl FnOnce(&mut OutputFile, u64) -> io::Result<(u64, T)>,
+    ) -> Result<T, Error> {
+        let (len, told) = write(&mut self.output, self.left.min(MAX_FILE)).map_err(Error::output)?;
+        self.end = self.end.max(len);
+        Ok(told)
+    }
+
     fn put(&mut self, at: u64, bytes: &[u8]) -> Result<(), Error> {
         self.output
             .seek(SeekFrom::Start(at))
@@ -253,13 +279,29 @@ mod tests {
     }
 
     #[test]
+    fn names_of_one_run_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::new(Config::default());
+        let dump_dir = Some(folder.path().to_owned());
+        let args = DumpArgs { dump_dir, max_size: 1, taken: RefCell::default() };
+        for written in ["a.exe", "a-2.exe", "a-3.exe"] {
+            let name = args.create(&session, "a.exe").unwrap().commit(&session).unwrap();
+            assert_eq!(std::path::Path::new(&name), folder.path().join(written));
+        }
+    }
+
+    #[test]
     fn holes_of_the_memory_are_holes_of_the_file() {
         let base = Arc::new(FileSpace::from_vec(b"abcdefgh".to_vec()));
         let runs = vec![Run { start: 0x10, len: 4, target: 0 }, Run { start: 0x16, len: 4, target: 4 }];
         let space = RunSpace::new("test", base, runs, Overlap::FirstWins);
         let folder = tempfile::tempdir().unwrap();
         let session = Session::new(Config::default());
-        let args = DumpArgs { dump_dir: Some(folder.path().to_owned()), max_size: 1 << 20 };
+        let args = DumpArgs {
+            dump_dir: Some(folder.path().to_owned()),
+            max_size: 1 << 20,
+            taken: RefCell::default(),
+        };
         let mut file = args.create(&session, "a/b").unwrap();
         file.append(b">").unwrap();
         assert_eq!(file.copy(&space, 0x11, 7).unwrap(), 5);
@@ -279,7 +321,8 @@ mod tests {
         let space = RunSpace::new("test", base, runs, Overlap::FirstWins);
         let folder = tempfile::tempdir().unwrap();
         let session = Session::new(Config::default());
-        let args = DumpArgs { dump_dir: Some(folder.path().to_owned()), max_size: 7 };
+        let args =
+            DumpArgs { dump_dir: Some(folder.path().to_owned()), max_size: 7, taken: RefCell::default() };
         let mut dump = IndexedDump::create(&args, &session, "x").unwrap();
         for (start, len) in [(0x10, 1), (0x11, 3), (0x20, 4)] {
             dump.copy(&space, start, len).unwrap();

@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod copied;
 pub mod diagnosis;
+pub mod disassembly;
 pub mod dump_file;
 pub mod error;
 pub mod hexdump;

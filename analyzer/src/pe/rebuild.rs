@@ -48,6 +48,7 @@ impl Pe {
     /// Those of `out`. What of the module cannot be read is no error but a [`Loss`].
     pub fn rebuild(&self, out: &mut (impl Write + Seek), max_len: u64) -> io::Result<Rebuilt> {
         let mut rebuilt = Rebuilt::default();
+        let mut written = 0;
         // Sections of a forged table may lie over each other; together they take no more than the file may.
         let mut left = max_len;
         for part in self.parts() {
@@ -58,16 +59,15 @@ impl Pe {
                 rebuilt.losses.push(Loss { part: part.name.clone(), missing: part.len - len, why });
             }
             left -= len;
-            self.copy(&Part { len, ..part }, out, &mut rebuilt)?;
+            written = self.copy(&Part { len, ..part }, out, &mut rebuilt)?.max(written);
         }
         // The file ends with the last section, whose rest may be zeros.
         let ends = self.headers.sections.items.iter().filter(|section| section.raw_offset != 0);
         let end = ends.map(|section| u64::from(section.raw_offset) + u64::from(section.raw_size)).max();
-        let end = end.unwrap_or(0).min(max_len);
-        if end > rebuilt.len {
-            out.seek(SeekFrom::Start(end - 1))?;
+        rebuilt.len = rebuilt.len.max(end.unwrap_or(0).min(max_len));
+        if rebuilt.len > written {
+            out.seek(SeekFrom::Start(rebuilt.len - 1))?;
             out.write_all(&[0])?;
-            rebuilt.len = end;
         }
         out.flush()?;
         Ok(rebuilt)
@@ -88,10 +88,12 @@ impl Pe {
         parts
     }
 
-    fn copy(&self, part: &Part, out: &mut (impl Write + Seek), rebuilt: &mut Rebuilt) -> io::Result<()> {
+    /// Copies a part. Where in the file the last byte that was written ends; chunks of which nothing can be read are skipped.
+    fn copy(&self, part: &Part, out: &mut (impl Write + Seek), rebuilt: &mut Rebuilt) -> io::Result<u64> {
         if part.len == 0 {
-            return Ok(());
+            return Ok(0);
         }
+        let mut written = 0;
         let mut buffer = vec![0; usize::try_from(CHUNK.min(part.len)).unwrap_or(0)];
         let mut loss: Option<Loss> = None;
         let mut done = 0;
@@ -106,11 +108,16 @@ impl Pe {
                 let loss = loss.get_or_insert(new);
                 loss.missing = loss.missing.saturating_add(gaps.missing);
             }
-            out.write_all(chunk)?;
             done += now;
+            if gaps.missing == now {
+                out.seek(SeekFrom::Start(part.offset + done))?;
+            } else {
+                out.write_all(chunk)?;
+                written = part.offset + done;
+            }
         }
         rebuilt.losses.extend(loss);
         rebuilt.len = rebuilt.len.max(part.offset + part.len);
-        Ok(())
+        Ok(written)
     }
 }

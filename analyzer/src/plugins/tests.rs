@@ -12,6 +12,7 @@ const OTHER_KIND: &[(&str, &str, &str)] = &[
     ("Process", "threads", "the name only; elsewhere the process"),
     ("Value", "privileges", "the number of a privilege; elsewhere it differs from row to row"),
     ("access", "handles", "a mask of rights; elsewhere letters"),
+    ("module", "dlldump", "the module's name; elsewhere where it is"),
     ("offset", "lsof", "a position in a file; elsewhere it is an address"),
     ("protocol", "netstat", "on Linux a number within the family; elsewhere a name"),
     ("address", "sockets", "an internet address; elsewhere one of memory"),

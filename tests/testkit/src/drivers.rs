@@ -3,7 +3,7 @@
 use crate::machine::{Machine, SpaceId};
 use crate::modules::Module;
 use crate::objects::ObjectOptions;
-use crate::pe::{CODE, DATA, Image, Section};
+use crate::pe::{self, CODE, DATA, Image, Section};
 use crate::pool::Kind;
 
 /// Requests that a driver may handle: `IRP_MJ_CREATE` to `IRP_MJ_PNP`.
@@ -134,8 +134,8 @@ impl Machine {
     }
 }
 
-/// Headers of a driver.
-fn driver_image(module: &Module, is_64: bool) -> Image {
+/// The image of a driver.
+pub fn driver_image(module: &Module, is_64: bool) -> Image {
     let size = u32::try_from(module.size).expect("an image below 4 GiB");
     Image {
         name: module.name().to_owned(),
@@ -154,6 +154,7 @@ fn driver_image(module: &Module, is_64: bool) -> Image {
                 flags: DATA,
             },
         ],
+        code: pe::code(module.name()),
         exports: Vec::new(),
         pdb: module.pdb.clone(),
     }

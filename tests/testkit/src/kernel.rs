@@ -136,6 +136,7 @@ impl Machine {
             subsystem: 1,
             dll: false,
             sections,
+            code: Vec::new(),
             exports,
             pdb: Some(self.system.pdb.clone()),
         };

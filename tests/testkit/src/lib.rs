@@ -43,7 +43,7 @@ pub mod win7_trial;
 mod writers;
 
 pub use damage::Damage;
-pub use drivers::{Device, Driver, MAJOR_FUNCTIONS, PlacedDriver};
+pub use drivers::{Device, Driver, MAJOR_FUNCTIONS, PlacedDriver, driver_image};
 pub use handles::Handle;
 pub use hooks::{Callback, Unloaded};
 pub use image::Snapshot;
@@ -58,5 +58,6 @@ pub use pool::Kind;
 pub use processes::{Parameters, Placed, Process, Thread, filetime};
 pub use system::{Companion, Pdb, System};
 pub use token::{Privilege, Token, sid_bytes};
+pub use user::user_image;
 pub use vads::{Backing, Page, Vad};
 pub use writers::CrashDump;

@@ -4,7 +4,7 @@
 
 use crate::machine::{Machine, SpaceId, utf16};
 use crate::modules::Module;
-use crate::pe::{CODE, Image, Section};
+use crate::pe::{self, CODE, Image, Section};
 use crate::physical::PAGE;
 use crate::processes::{Parameters, Placed, Process};
 use crate::vads::Page;
@@ -194,8 +194,8 @@ impl Machine {
     }
 }
 
-/// Headers of a module, with a few exports for libraries.
-fn user_image(module: &Module, is_64: bool) -> Image {
+/// The image of a module of a process, with a few exports for libraries.
+pub fn user_image(module: &Module, is_64: bool) -> Image {
     let name = module.name().to_owned();
     let dll = name.to_lowercase().ends_with(".dll");
     let size = u32::try_from(module.size).expect("an image below 4 GiB");
@@ -215,6 +215,7 @@ fn user_image(module: &Module, is_64: bool) -> Image {
         subsystem: if dll { 2 } else { 3 },
         dll,
         sections: vec![code],
+        code: pe::code(module.name()),
         exports,
         pdb: module.pdb.clone(),
     }

@@ -17,6 +17,7 @@ pub mod debugger_data;
 pub mod driver;
 mod dump_header;
 mod evidence;
+pub mod executable;
 pub mod handle;
 mod identify;
 mod indexes;
