@@ -211,6 +211,9 @@ fn prototypes_lead_to_shared_pages() {
                 (0x2000_1000, Page::Prototype(page(0x55))),
                 (0x2000_2000, Page::PrototypeByVad(page(0x66))),
                 (0x2000_3000, Page::Mapped),
+                // The second half of the file is a part of its own.
+                (0x2000_9000, Page::PrototypeByVad(page(0x77))),
+                (0x2000_a000, Page::Mapped),
             ],
             ..Vad::file(0x2000_0000, 0x2000_ffff, "\\shared.dat")
         };
@@ -225,13 +228,17 @@ fn prototypes_lead_to_shared_pages() {
             ("0x20001000", "55 55"),
             ("0x20002000", "66 66"),
             ("0x20003000", "?? ??"),
+            ("0x20009000", "77 77"),
+            ("0x2000a000", "?? ??"),
         ] {
             let command = ["dump", addr, "--address_space", "pid@1600", "--length", "4"];
             let text = image.text(&[], &command);
             assert!(text.contains(bytes), "{name}: {addr}: {text}");
         }
-        let text = image.text(&[], &["vtop", "0x20003000", "1600"]);
-        assert!(text.contains("is in a mapped file"), "{name}: {text}");
+        for addr in ["0x20003000", "0x2000a000"] {
+            let text = image.text(&[], &["vtop", addr, "1600"]);
+            assert!(text.contains("is in a mapped file"), "{name}: {text}");
+        }
     }
 }
 

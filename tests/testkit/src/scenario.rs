@@ -349,6 +349,9 @@ fn processes(system: &System) -> Vec<Process> {
                         (0x40_1000, Page::Prototype(b"page behind a prototype".to_vec())),
                         (0x40_2000, Page::PrototypeByVad(b"page behind the area's prototype".to_vec())),
                         (0x40_3000, Page::Mapped),
+                        // In the second part of the section.
+                        (0x40_5000, Page::PrototypeByVad(b"page of a later part".to_vec())),
+                        (0x40_6000, Page::Mapped),
                     ],
                     ..Vad::file(0x40_0000, 0x40_7FFF, "\\Windows\\System32\\locale.nls")
                 },

@@ -76,9 +76,24 @@ pub struct Vad {
 pub(crate) struct Section {
     subsection: u64,
     pub(crate) control_area: u64,
-    /// Address of its prototype entries.
+    /// Address of the prototype entries of its first part.
     prototypes: u64,
+    /// Pages of the first part.
     pages: u64,
+    /// The second part and its prototype entries; 0 where there is none.
+    later_subsection: u64,
+    later_prototypes: u64,
+}
+
+impl Section {
+    /// The part that holds a page of the section, and the address of the page's prototype entry.
+    fn prototype(&self, page: u64, entry_size: u64) -> (u64, u64) {
+        if page < self.pages || self.later_subsection == 0 {
+            (self.subsection, self.prototypes + page * entry_size)
+        } else {
+            (self.later_subsection, self.later_prototypes + (page - self.pages) * entry_size)
+        }
+    }
 }
 
 impl Vad {
@@ -223,10 +238,7 @@ impl Machine {
         }
         for (address, page) in &vad.pages {
             let prototype = section.map(|section| {
-                (
-                    section.subsection,
-                    section.prototypes + (address - vad.start) / PAGE * self.tables.paging.entry_size(),
-                )
+                section.prototype((address - vad.start) / PAGE, self.tables.paging.entry_size())
             });
             self.make_page(placed.space, *address, page, prototype, u64::from(vad.protection));
         }
@@ -241,13 +253,20 @@ impl Machine {
         // Sections of more pages than this get their prototypes in pieces in reality.
         let pages = pages.min(4096);
         let pte = self.tables.paging.entry_size();
+        // Files that grew while they were mapped have parts with arrays of their own.
+        let later = if matches!(backing, Backing::File(_)) && pages >= 8 { pages / 2 } else { 0 };
+        let first = pages - later;
         let (control_size, sub_size) =
             (self.system.layouts.size("_CONTROL_AREA"), self.system.layouts.size("_SUBSECTION"));
-        let control_area = self.allocate(Kind::NonPaged, *b"MmCa", control_size + sub_size);
+        let control_area = self.allocate(Kind::NonPaged, *b"MmCa", control_size + 2 * sub_size);
         let subsection = control_area + control_size;
         let segment_size = self.system.layouts.size("_SEGMENT");
         let segment = self.allocate(Kind::Paged, *b"MmSm", segment_size);
-        let prototypes = self.allocate(Kind::Paged, *b"MmSt", pages * pte);
+        let prototypes = self.allocate(Kind::Paged, *b"MmSt", first * pte);
+        let (later_subsection, later_prototypes) = match later {
+            0 => (0, 0),
+            later => (subsection + sub_size, self.allocate(Kind::Paged, *b"MmSt", later * pte)),
+        };
         let file = match backing {
             Backing::File(name) | Backing::Image(name) => self.mapped_file(name),
             Backing::Private | Backing::Section => 0,
@@ -267,25 +286,40 @@ impl Machine {
         self.at("_SUBSECTION", subsection)
             .set("ControlArea", control_area)
             .set("SubsectionBase", prototypes)
-            .set("PtesInSubsection", pages)
-            .set("NumberOfFullSectors", if file == 0 { 0 } else { pages * 8 });
+            .set("PtesInSubsection", first)
+            .set("NextSubsection", later_subsection)
+            .set("NumberOfFullSectors", if file == 0 { 0 } else { first * 8 });
+        if later > 0 {
+            self.at("_SUBSECTION", later_subsection)
+                .set("ControlArea", control_area)
+                .set("SubsectionBase", later_prototypes)
+                .set("PtesInSubsection", later)
+                .set("StartingSector", first * 8)
+                .set("NumberOfFullSectors", later * 8);
+        }
         self.at("_SEGMENT", segment)
             .set("ControlArea", control_area)
             .set("TotalNumberOfPtes", pages)
             .set("SizeOfSegment", pages * PAGE)
             .set("PrototypePte", prototypes);
+        let section = Section {
+            subsection,
+            control_area,
+            prototypes,
+            pages: first,
+            later_subsection,
+            later_prototypes,
+        };
         if file != 0 {
             let pointers = self.section_pointers(file);
             let path = if image { "ImageSectionObject" } else { "DataSectionObject" };
             self.at("_SECTION_OBJECT_POINTERS", pointers).set(path, control_area);
             // Every page is in its file until told otherwise.
-            let entry = self.subsection_entry(subsection, if image { 7 } else { 1 });
-            for index in 0..pages {
-                self.write_entry(prototypes + index * pte, entry);
+            for page in 0..pages {
+                let (part, at) = section.prototype(page, pte);
+                let entry = self.subsection_entry(part, if image { 7 } else { 1 });
+                self.write_entry(at, entry);
             }
-        }
-        let section = Section { subsection, control_area, prototypes, pages };
-        if file != 0 {
             self.sections.insert(backing.clone(), section);
         }
         section

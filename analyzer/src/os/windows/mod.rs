@@ -39,6 +39,7 @@ pub mod pool;
 pub mod process;
 pub mod process_scan;
 pub mod processor;
+mod ranges;
 mod remembered;
 pub mod resolver;
 pub mod reverse;

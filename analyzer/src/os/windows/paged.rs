@@ -16,7 +16,7 @@ use memory::{AddressSpace, Fault, FileSpace, Limits, Paging, Run, Step, VirtualS
 use object::Types;
 use profile::Type;
 
-use super::vad::Ranges;
+use super::ranges::Ranges;
 use crate::session::Session;
 
 /// Bytes of a page.

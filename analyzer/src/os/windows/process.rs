@@ -8,8 +8,8 @@ use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout};
 
 use super::handle;
 use super::paged::PagedSpace;
+use super::ranges::Ranges;
 use super::time::file_time;
-use super::vad::Ranges;
 use super::views::Method;
 use super::{Kernel, unicode};
 use crate::error::Error;
@@ -170,7 +170,7 @@ impl<'k> Process<'k> {
             return Err(Absent::NotApplicable("no page tables"));
         }
         let tables = VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb);
-        let ranges = Ranges::new(kernel.target().clone(), self.addr());
+        let ranges = Ranges::new(kernel.target().clone(), self.addr(), kernel.paging().entry_bytes);
         Ok(PagedSpace::new(Arc::clone(kernel.backing()), tables, Some(ranges)))
     }
 

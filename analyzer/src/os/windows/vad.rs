@@ -5,7 +5,6 @@
 //! (DFRWS 2007) for the tags and the index of protections.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
 use object::{Absent, Addr, Missing, Ptr, Read, Target, Types, Uint, layout};
 
@@ -214,7 +213,7 @@ impl<'k> Vad<'k> {
     }
 
     /// Whether the node is too short to have a section. The tag tells; where it is none of a VAD, the flag of private memory.
-    fn is_short(&self) -> Read<bool> {
+    pub(super) fn is_short(&self) -> Read<bool> {
         self.struct_name().map(|name| name == "_MMVAD_SHORT").or_else(|_| self.is_private())
     }
 
@@ -356,67 +355,5 @@ fn walk(target: &Target, links: &Links, root: u64) -> Tree {
             Ok(right) => next = Some(Node { addr: right, depth: node.depth + 1 }),
             Err(why) => tree.damage.push(format!("a VAD is missing: {why}")),
         }
-    }
-}
-
-/// A range as translation needs it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Range {
-    start: u64,
-    last: u64,
-    /// First and last prototype PTE; `None` for private memory.
-    prototypes: Option<(u64, u64)>,
-}
-
-impl Range {
-    /// Address of the prototype PTE of `addr`; `None` for private memory, a reason where it is not known.
-    pub(super) fn prototype(&self, addr: u64, entry_size: u64) -> Option<Result<u64, &'static str>> {
-        let (first, last) = self.prototypes?;
-        let index = addr.wrapping_sub(self.start) >> PAGE_SHIFT;
-        let at = first.wrapping_add(index.wrapping_mul(entry_size));
-        Some(if last >= first && at > last {
-            Err("is of a section whose later parts are not followed")
-        } else {
-            Ok(at)
-        })
-    }
-}
-
-/// The ranges of a process, read when first asked for.
-pub(super) struct Ranges {
-    kernel: Target,
-    process: u64,
-    ranges: OnceLock<Vec<Range>>,
-}
-
-impl Ranges {
-    /// Those of the process at an address of the kernel's memory.
-    pub(super) fn new(kernel: Target, process: u64) -> Self {
-        Self { kernel, process, ranges: OnceLock::new() }
-    }
-
-    /// The range that holds an address.
-    pub(super) fn find(&self, addr: u64) -> Option<&Range> {
-        let ranges = self.ranges.get_or_init(|| self.read());
-        let end = ranges.partition_point(|range| range.start <= addr);
-        ranges.get(end.checked_sub(1)?).filter(|range| range.last >= addr)
-    }
-
-    fn read(&self) -> Vec<Range> {
-        let process = Process::at(&self.kernel, self.process);
-        let nodes = tree(&process).map(|tree| tree.nodes).unwrap_or_default();
-        let range = |node: &Node| {
-            let vad = Vad::at(&self.kernel, node.addr);
-            let (start, last) = (vad.start().ok()?, vad.last().ok()?);
-            let short = vad.is_short() == Ok(true) || vad.is_private() == Ok(true);
-            let prototypes = match (short, vad.first_prototype(), vad.last_prototype()) {
-                (false, Ok(Ptr(first)), Ok(Ptr(last))) if first != 0 => Some((first, last)),
-                _ => None,
-            };
-            Some(Range { start, last, prototypes })
-        };
-        let mut ranges: Vec<Range> = nodes.iter().filter_map(range).collect();
-        ranges.sort_unstable_by_key(|range| range.start);
-        ranges
     }
 }
