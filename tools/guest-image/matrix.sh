@@ -17,6 +17,7 @@ table="
 6.1-la57     | 6.1  | raw paging        | --cpu max
 6.1-pti      | 6.1  | raw paging        | --append pti=on
 6.1-highmem  | 6.1  | raw elf avml      | --mem 4608 --smp 2
+6.1-hostile  | 6.1  | raw               |
 "
 "$GUEST_TOOL/setup.sh"
 
@@ -27,9 +28,16 @@ make_image() { # NAME SERIES FORMATS OPTIONS
     local name=$1 release stamp
     release=$(cat "$GUEST_LAB/build/release-$2")
     stamp="$version $release $3 $4"
+    # The guest that loads a hostile module: only it depends on that folder.
+    [ "${name%-hostile}" = "$name" ] || stamp+=" $(cat "$GUEST_TOOL"/hostile/* | sha256sum | cut -c1-16)"
     [ "$(cat "$GUEST_LAB/images/$name/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    local options=$4
+    if [ "${name%-hostile}" != "$name" ]; then
+        "$GUEST_TOOL/hostile/make-initrd.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio" "$GUEST_LAB/build/initrd-$name.cpio"
+        options+=" --initrd $GUEST_LAB/build/initrd-$name.cpio"
+    fi
     # shellcheck disable=SC2086
-    FORMATS=$3 "$GUEST_TOOL/image.sh" "$name" "$release" $4
+    FORMATS=$3 "$GUEST_TOOL/image.sh" "$name" "$release" $options
     echo "$stamp" >"$GUEST_LAB/images/$name/stamp"
 }
 

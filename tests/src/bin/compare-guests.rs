@@ -1,7 +1,8 @@
 //! Compares `rekal` with the truth of every guest in the lab, in every format, and prints counts and differences.
 //!
 //! Besides, for the raw dump of each kernel: profiles from `vmlinux`, BTF, the module zip and the image itself must give the
-//! same rows, and so must one thread and many; without any profile, the rows must still be right; and for one kernel, the raw dump inside gzip, xz and zstd is compared too. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
+//! same rows, and so must one thread and many; without any profile, the rows must still be right; and for one kernel, the raw dump inside gzip, xz and zstd is compared too.
+//! In the guest whose kernel was attacked, the attacks must be found, and nothing else. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
 
 #![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
 
@@ -110,8 +111,9 @@ fn main() -> Result<ExitCode> {
     };
     let scratch = tempfile::tempdir()?;
     let profiles = options.profiles.as_deref().unwrap_or(scratch.path());
-    let commands: Vec<&str> =
-        checks::names().filter(|name| options.command.as_deref().is_none_or(|only| only == *name)).collect();
+    let is_wanted = |name: &&str| options.command.as_deref().is_none_or(|only| only == *name);
+    let commands: Vec<&str> = checks::names().filter(is_wanted).collect();
+    let findings: Vec<&str> = checks::hostile::names().filter(is_wanted).collect();
     let mut tally = Tally::default();
     for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
         let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles) {
@@ -128,6 +130,13 @@ fn main() -> Result<ExitCode> {
                 continue;
             }
             let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
+            if checks::hostile::is_hostile(&guest.name) {
+                for command in &findings {
+                    let outcome = checks::hostile::check(command, &rekal, &truth);
+                    tally.add(&format!("{} {file} {command} finds what was done", guest.name), outcome);
+                }
+                continue;
+            }
             for command in &commands {
                 tally
                     .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));

@@ -1,6 +1,7 @@
 //! One check per command: the records that the truth calls for, and those that `rekal` gave.
 
 mod files;
+pub mod hostile;
 mod kernel;
 mod network;
 mod processes;

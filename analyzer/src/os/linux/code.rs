@@ -23,7 +23,7 @@ pub struct Code {
 pub struct Target {
     /// `module!symbol+0x1`, where there is one.
     pub symbol: Option<String>,
-    /// The module that holds it; `linux` is the kernel.
+    /// The module that holds it, also one that hides; `linux` is the kernel.
     pub module: Option<String>,
     /// Whether it is where a pointer of the kernel's own tables must lead: the kernel's code.
     pub own: bool,
@@ -55,7 +55,7 @@ impl Code {
     /// Whether an address is neither in the kernel's code nor in a module that is listed.
     #[must_use]
     pub fn is_nobodys(&self, address: u64) -> bool {
-        !self.is_own(address) && self.resolver.module_of(address).is_none_or(|module| module == KERNEL)
+        !self.is_own(address) && !self.resolver.is_listed(address)
     }
 
     /// Whether a pointer that stands at `place` leads where it must not: out of the kernel's code where the kernel's image

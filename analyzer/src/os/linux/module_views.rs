@@ -112,6 +112,20 @@ impl Views {
     }
 }
 
+/// Modules that sysfs or the tree of addresses has and the list has not; none where those ways are closed.
+#[must_use]
+pub fn unlisted<'t>(target: &'t Target, listed: &[Module<'_>]) -> Vec<Module<'t>> {
+    // Whoever compares the ways tells how they end.
+    let notes = Notes::default();
+    let entries = sys_entries(&notes, target).unwrap_or_default();
+    let mut found = tree(&notes, target).unwrap_or_default();
+    found.extend(entries.iter().filter_map(|entry| entry.module().ok()).map(|Ptr(module)| module));
+    for module in listed {
+        found.remove(&module.addr());
+    }
+    found.into_iter().map(|module| Module::at(target, module)).collect()
+}
+
 fn tree(notes: &Notes, target: &Target) -> Read<BTreeSet<u64>> {
     let root = TreeRoot::at(target, target.symbol("mod_tree")?);
     let Walked { nodes, end } = rbtree::nodes(target, target.read_ptr(root.trees()?.0)?);

@@ -1,7 +1,8 @@
 //! Symbols to addresses and back: the kernel by its profile, modules by the symbol tables in memory.
 //!
 //! The kernel is the module `linux`. Link-time addresses are moved by its slide; absolute and per-CPU symbols are not,
-//! they are offsets. Symbols of modules are read when first asked for.
+//! they are offsets. Symbols of modules are read when first asked for. Modules that were taken off the list are known too, as
+//! far as sysfs or the tree of addresses has them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use object::{Absent, Read};
 
 use super::kallsyms::{self, ModuleSymbols};
 use super::module::{Module, modules};
+use super::module_views::unlisted;
 use super::{Kernel, KernelFact};
 use crate::error::Error;
 use crate::notes::Notes;
@@ -41,8 +43,11 @@ impl Fact for ResolverFact {
             if modules.len() > MAX_MODULES {
                 session.notes.partial(format!("symbols of the first {MAX_MODULES} modules only"));
             }
-            for module in modules.iter().take(MAX_MODULES) {
-                match Loaded::new(module) {
+            let hidden = unlisted(kernel.target(), &modules);
+            let listed = modules.iter().map(|module| (module, true));
+            let all = listed.chain(hidden.iter().map(|module| (module, false)));
+            for (module, listed) in all.take(MAX_MODULES) {
+                match Loaded::new(module, listed) {
                     Ok(module) => loaded.push(module),
                     Err(why) => {
                         session
@@ -61,6 +66,8 @@ struct Loaded {
     /// Address of its `struct module`.
     addr: u64,
     name: String,
+    /// Whether the list of modules has it.
+    listed: bool,
     base: Read<u64>,
     /// First address and size of each part.
     ranges: Vec<(u64, u64)>,
@@ -68,9 +75,10 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(module: &Module<'_>) -> Read<Self> {
+    fn new(module: &Module<'_>, listed: bool) -> Read<Self> {
         let (name, ranges) = (module.label()?, module.ranges()?);
-        Ok(Self { addr: module.addr(), name, base: module.base(), ranges, symbols: OnceLock::new() })
+        let (addr, base) = (module.addr(), module.base());
+        Ok(Self { addr, name, listed, base, ranges, symbols: OnceLock::new() })
     }
 
     fn range_of(&self, address: u64) -> Option<(u64, u64)> {
@@ -106,6 +114,12 @@ impl Resolver {
             .iter()
             .find(|loaded| loaded.range_of(address).is_some())
             .map(|loaded| loaded.name.as_str())
+    }
+
+    /// Whether a module that the list of modules has holds an address.
+    #[must_use]
+    pub fn is_listed(&self, address: u64) -> bool {
+        self.modules.iter().any(|loaded| loaded.listed && loaded.range_of(address).is_some())
     }
 
     /// Where the symbol that covers an address begins.

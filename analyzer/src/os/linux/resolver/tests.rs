@@ -41,7 +41,7 @@ fn resolver(machine: &Machine) -> Resolver {
     let kernel = Arc::new(machine.kernel());
     let notes = Notes::default();
     let loaded = modules(&notes, kernel.target()).expect("modules");
-    let loaded = loaded.iter().map(|module| Loaded::new(module).expect("module")).collect();
+    let loaded = loaded.iter().map(|module| Loaded::new(module, true).expect("module")).collect();
     assert_eq!(notes.take(), []);
     Resolver::new(kernel, loaded)
 }
