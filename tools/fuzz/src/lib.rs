@@ -58,9 +58,10 @@ pub fn page_tables(data: &[u8]) {
     let Some((head, tables)) = data.split_at_checked(32) else { return };
     let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
     let physical: Arc<dyn AddressSpace> = Arc::new(FileSpace::from_vec(tables.to_vec()));
-    let modes: [&'static Paging; 4] = [&paging::X86, &paging::PAE, &paging::X64, &paging::X64_LA57];
-    for mode in modes {
-        let space = VirtualSpace::new(Arc::clone(&physical), mode, word(0) % 0x1_0000);
+    let x86: [&'static Paging; 4] = [&paging::X86, &paging::PAE, &paging::X64, &paging::X64_LA57];
+    for mode in x86.into_iter().chain(paging::ARM64) {
+        let (root, kernel) = (word(0) % 0x1_0000, word(0) >> 32 & 0xffff);
+        let space = VirtualSpace::of_process(Arc::clone(&physical), mode, root, kernel);
         for at in [8, 16, 24] {
             let addr = mode.canonical(word(at));
             let explained = space.explain(addr).pop().expect("a step").next;

@@ -37,9 +37,18 @@ pub enum Next {
 
 /// Walks without any cache and keeps every step. An address that is not canonical has one step, with the
 /// fault.
-pub(super) fn explain(base: &dyn AddressSpace, paging: &'static Paging, root: u64, addr: u64) -> Vec<Step> {
+pub(super) fn explain(
+    base: &dyn AddressSpace,
+    paging: &'static Paging,
+    root: Option<u64>,
+    addr: u64,
+) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut table = root;
+    let Some(mut table) = root else {
+        let fault = Fault::NotPresent { addr, level: 0, entry: 0 };
+        let (name, entry_addr, next) = ("root", 0, Next::Fault(fault));
+        return vec![Step { name, entry_addr, entry: None, flags: Vec::new(), next }];
+    };
     for level in paging.levels {
         let stop = |entry_addr, fault| Step {
             name: level.name,

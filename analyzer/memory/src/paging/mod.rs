@@ -5,8 +5,10 @@
 //! address:  | sign | index | index | ... | offset |      Level::shift, Level::bits
 //! entry:    present?  leaf here?  which bits are the next address?
 //! ```
-//! Source of the x86 tables: Intel SDM vol. 3, chapter 4 (4.3 32-bit, 4.4 PAE, 4.5 4-level and 5-level).
+//! Source of the x86 tables: Intel SDM vol. 3, chapter 4 (4.3 32-bit, 4.4 PAE, 4.5 4-level and 5-level). Those of ARM64
+//! are in `arm64.rs`.
 
+mod arm64;
 mod explain;
 mod space;
 mod walk;
@@ -14,6 +16,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use arm64::{
+    ARM64, ARM64_4K_39, ARM64_4K_48, ARM64_4K_52, ARM64_16K_36, ARM64_16K_47, ARM64_16K_48, ARM64_16K_52,
+    ARM64_64K_42, ARM64_64K_48, ARM64_64K_52,
+};
 pub use explain::{Next, Step};
 pub use space::VirtualSpace;
 pub use walk::Mappings;
@@ -128,15 +134,27 @@ enum Decoded {
     Table(u64),
 }
 
+/// What the bits of an address above its width are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HighBits {
+    /// Zeros: 32-bit modes.
+    Zeros,
+    /// Copies of the highest bit: x86-64.
+    Sign,
+    /// All ones or all zeros, and each half has a root of its own: ARM64. Bit 55 alone tells the halves apart, as for the
+    /// processor: the others of a pointer may be a tag or a signature (TBI, MTE, PAC).
+    Halves,
+}
+
 /// A paging mode as constant data.
 #[derive(Debug)]
 pub struct Paging {
     /// Short name: `"x64"`.
     pub name: &'static str,
-    /// Width of a virtual address in bits; above it addresses are sign extended when `signed`.
+    /// Width of a virtual address in bits, in each half.
     pub bits: u8,
-    /// Whether canonical addresses repeat their top bit up to bit 63.
-    pub signed: bool,
+    /// What is above them.
+    pub high_bits: HighBits,
     /// Size of an entry: 4 or 8 bytes, little endian.
     pub entry_bytes: u8,
     /// Bits of the root register (CR3) that are the physical address of the first table.
@@ -154,13 +172,28 @@ impl Paging {
     pub fn canonical(&self, addr: u64) -> u64 {
         let unused = 64u32.saturating_sub(u32::from(self.bits));
         let up = addr.wrapping_shl(unused);
-        if self.signed {
-            up.cast_signed().wrapping_shr(unused).cast_unsigned()
-        } else {
-            up.wrapping_shr(unused)
+        match self.high_bits {
+            HighBits::Zeros => up.wrapping_shr(unused),
+            HighBits::Sign => up.cast_signed().wrapping_shr(unused).cast_unsigned(),
+            HighBits::Halves if addr & UPPER_HALF == 0 => up.wrapping_shr(unused),
+            HighBits::Halves => up.wrapping_shr(unused) | self.first_upper(),
         }
     }
+
+    /// The address that a pointer means: itself, or on ARM64 what is left without tag and signature.
+    #[must_use]
+    pub fn pointer(&self, pointer: u64) -> u64 {
+        if self.high_bits == HighBits::Halves { self.canonical(pointer) } else { pointer }
+    }
+
+    /// First address of the upper half of a mode with halves.
+    const fn first_upper(&self) -> u64 {
+        u64::MAX.wrapping_shl(self.bits as u32)
+    }
 }
+
+/// The bit of a pointer that selects the half.
+const UPPER_HALF: u64 = 1 << 55;
 
 const PRESENT: Match = Match::set(1);
 /// The page-size bit of PDE and PDPTE.
@@ -204,7 +237,7 @@ const PTE: Level = level8("PTE", 1, 12, Some(Match::ALWAYS));
 pub static X64: Paging = Paging {
     name: "x64",
     bits: 48,
-    signed: true,
+    high_bits: HighBits::Sign,
     entry_bytes: 8,
     root: FRAME.mask,
     kept: None,
@@ -216,7 +249,7 @@ pub static X64_LA57: Paging = Paging {
     name: "x64 LA57",
     bits: 57,
     levels: &[PML5E, PML4E, PDPTE, PDE, PTE],
-    signed: true,
+    high_bits: HighBits::Sign,
     entry_bytes: 8,
     root: FRAME.mask,
     kept: None,
@@ -227,7 +260,7 @@ pub static X64_LA57: Paging = Paging {
 pub static PAE: Paging = Paging {
     name: "x86 PAE",
     bits: 32,
-    signed: false,
+    high_bits: HighBits::Zeros,
     entry_bytes: 8,
     root: 0xffff_ffe0,
     kept: None,
@@ -239,7 +272,7 @@ pub static PAE: Paging = Paging {
 pub static X86: Paging = Paging {
     name: "x86",
     bits: 32,
-    signed: false,
+    high_bits: HighBits::Zeros,
     entry_bytes: 4,
     root: 0xffff_f000,
     kept: None,

@@ -3,7 +3,7 @@
 use crate::bytes::{to_u64, to_usize};
 use crate::paging::explain::{self, Step};
 use crate::paging::walk::{Mappings, read_entry};
-use crate::paging::{Decoded, Level, Paging};
+use crate::paging::{Decoded, HighBits, Level, Paging};
 use crate::{AddressSpace, Fault, Run};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,8 @@ const SLOTS: usize = 512;
 pub struct VirtualSpace {
     base: Arc<dyn AddressSpace>,
     paging: &'static Paging,
-    root: u64,
+    /// Root of the lower and of the upper half of addresses; the same one but on ARM64.
+    roots: [Option<u64>; 2],
     cache: Vec<Slot>,
 }
 
@@ -80,17 +81,39 @@ impl Slot {
 }
 
 impl VirtualSpace {
-    /// Puts page tables on a physical space. `dtb` is the root register (CR3) with any flag or PCID bits.
+    /// Puts page tables on a physical space. `dtb` is the root register (CR3) with any flag or PCID bits; on ARM64 it is
+    /// TTBR1, and the lower half is empty.
     #[must_use]
     pub fn new(base: Arc<dyn AddressSpace>, paging: &'static Paging, dtb: u64) -> Self {
-        let cache = std::iter::repeat_with(Slot::default).take(SLOTS).collect();
-        Self { base, paging, root: dtb & paging.root, cache }
+        let root = Some(dtb & paging.root);
+        let low = if paging.high_bits == HighBits::Halves { None } else { root };
+        Self::with_roots(base, paging, [low, root])
     }
 
-    /// Physical address of the first table.
+    /// The address space of a process: `dtb` is its root register (CR3, TTBR0). `kernel` is the root of the kernel's half
+    /// on ARM64 (TTBR1); elsewhere the process's own tables have that half too.
+    #[must_use]
+    pub fn of_process(base: Arc<dyn AddressSpace>, paging: &'static Paging, dtb: u64, kernel: u64) -> Self {
+        let high = if paging.high_bits == HighBits::Halves { kernel } else { dtb };
+        Self::with_roots(base, paging, [Some(dtb & paging.root), Some(high & paging.root)])
+    }
+
+    fn with_roots(base: Arc<dyn AddressSpace>, paging: &'static Paging, roots: [Option<u64>; 2]) -> Self {
+        let cache = std::iter::repeat_with(Slot::default).take(SLOTS).collect();
+        Self { base, paging, roots, cache }
+    }
+
+    /// Physical address of the first table; of a process with two that of its own half.
     #[must_use]
     pub fn dtb(&self) -> u64 {
-        self.root
+        let [low, high] = self.roots;
+        low.or(high).unwrap_or_default()
+    }
+
+    /// The root of the tables for a canonical address.
+    fn root_of(&self, addr: u64) -> Option<u64> {
+        let [low, high] = self.roots;
+        if addr >> 63 == 0 { low } else { high }
     }
 
     /// The paging mode.
@@ -108,17 +131,19 @@ impl VirtualSpace {
     /// Every step of the translation of `addr`, ending in a page or in the reason why there is none.
     #[must_use]
     pub fn explain(&self, addr: u64) -> Vec<Step> {
-        explain::explain(&*self.base, self.paging, self.root, addr)
+        let addr = self.paging.pointer(addr);
+        explain::explain(&*self.base, self.paging, self.root_of(addr), addr)
     }
 
     /// As [`AddressSpace::runs`], but the iterator also tells what it could not enumerate.
     #[must_use]
     pub fn mappings(&self, start: u64, end: u64) -> Mappings<'_> {
-        Mappings::new(&*self.base, self.paging, self.root, start, end)
+        Mappings::new(&*self.base, self.paging, self.roots, start, end)
     }
 
     /// Physical address of `addr` and the number of contiguous bytes known from there.
     fn locate(&self, addr: u64) -> Result<(u64, u64), Fault> {
+        let addr = self.paging.pointer(addr);
         if self.paging.canonical(addr) != addr {
             return Err(Fault::OutOfRange { addr });
         }
@@ -156,7 +181,7 @@ impl VirtualSpace {
 
     /// Walks all levels but the last. A page larger than a region is reported as the part that is the region.
     fn walk_upper(&self, levels: &'static [Level], region_shift: u8, addr: u64) -> Result<Upper, Fault> {
-        let mut table = self.root;
+        let Some(mut table) = self.root_of(addr) else { return Ok(Upper::NotPresent(0, 0)) };
         for level in levels {
             let entry =
                 read_entry(&*self.base, self.paging, level, table, addr).map_err(|(_, fault)| fault)?;
@@ -182,7 +207,7 @@ fn offset_into(page: u64, shift: u8, addr: u64) -> (u64, u64) {
 
 impl AddressSpace for VirtualSpace {
     fn name(&self) -> String {
-        format!("{} DTB {:#x}", self.paging.name, self.root)
+        format!("{} DTB {:#x}", self.paging.name, self.dtb())
     }
 
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
@@ -213,7 +238,7 @@ impl AddressSpace for VirtualSpace {
     }
 
     fn end(&self) -> u64 {
-        if self.paging.signed { u64::MAX } else { 1 << self.paging.bits }
+        if self.paging.high_bits == HighBits::Zeros { 1 << self.paging.bits } else { u64::MAX }
     }
 
     fn bits(&self) -> u8 {

@@ -1,7 +1,7 @@
 //! The walker against tables built here by the letter of the Intel SDM. That it agrees with a real MMU is
 //! checked on real guests: `examples/check_paging.rs` compares with QEMU's `info mem`.
 
-use crate::paging::{Next, PAE, Paging, VirtualSpace, X64, X64_LA57, X86};
+use crate::paging::{ARM64, ARM64_4K_48, Next, PAE, Paging, VirtualSpace, X64, X64_LA57, X86};
 use crate::{AddressSpace, Fault, FileSpace, Run};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -152,6 +152,43 @@ fn la57_has_a_fifth_level() {
 }
 
 #[test]
+fn arm64_has_a_root_for_each_half_and_ignores_tags_and_signatures() {
+    let entries = [
+        (0x1000, 0, 0x3000 | T),
+        (0x3000, 0, 0x4000 | T),
+        (0x4000, 0, 0x5000 | T),
+        (0x5000, 1, 0x9000 | T),     // no access flag: the page is there all the same
+        (0x2000, 0x100, 0x6000 | T), // 0xffff800000000000
+        (0x6000, 0, 0x4000_0701),    // a 1 GiB block
+        (0x6000, 1, 1),              // block at 0
+        (0x2000, 0x101, 0x7000_0000 | 1), // no blocks at the first level
+    ];
+    let tables = memory(&ARM64_4K_48, 16, &entries);
+    let process = VirtualSpace::of_process(Arc::clone(&tables), &ARM64_4K_48, 0x1000, 0x2000);
+    assert_eq!(process.translate(0x1abc), Ok(0x9abc));
+    assert_eq!(process.translate(0xb400_0000_0000_1abc), Ok(0x9abc));
+    let kernel = VirtualSpace::new(tables, &ARM64_4K_48, 0x2000);
+    for space in [&process, &kernel] {
+        assert_eq!(space.translate(0xffff_8000_0000_0123), Ok(0x4000_0123));
+        assert_eq!(space.translate(0x00af_8000_0000_0123), Ok(0x4000_0123)); // signed
+        let absent = 0xffff_8080_0000_0000;
+        let fault = Fault::NotPresent { addr: absent, level: 4, entry: 0x7000_0001 };
+        assert_eq!(space.translate(absent), Err(fault));
+        assert_eq!(space.explain(absent).pop().unwrap().next, Next::Fault(fault));
+    }
+    let low = Fault::NotPresent { addr: 0x1abc, level: 0, entry: 0 };
+    assert_eq!(kernel.translate(0x1abc), Err(low));
+    assert_eq!(kernel.explain(0x1abc).pop().unwrap().next, Next::Fault(low));
+    let high = Run { start: 0xffff_8000_0000_0000, len: 1 << 30, target: 0x4000_0000 };
+    let second = Run { start: 0xffff_8000_4000_0000, len: 1 << 30, target: 0 };
+    assert_eq!(kernel.runs(0, u64::MAX).collect::<Vec<_>>(), [high, second]);
+    let page = Run { start: 0x1000, len: 0x1000, target: 0x9000 };
+    assert_eq!(process.runs(0, u64::MAX).collect::<Vec<_>>(), [page, high, second]);
+    assert_eq!(process.runs(0, 1 << 48).collect::<Vec<_>>(), [page]);
+    assert_eq!(process.runs(1 << 63, u64::MAX).collect::<Vec<_>>(), [high, second]);
+}
+
+#[test]
 fn pae_has_four_root_entries_at_a_32_byte_boundary() {
     let entries = [
         (0x1020, 3, 0x2000 | 1), // PDPTE of 0xc0000000
@@ -243,16 +280,19 @@ proptest! {
     /// Random small memories as page tables: enumeration, translation and explanation agree, and all of them end.
     #[test]
     fn enumeration_and_translation_agree_on_random_tables(
-        mode in 0usize..4,
+        mode in 0usize..14,
         entries in prop::collection::vec((0u64..8, 0u64..512, 0u64..12, 0u64..0x400), 0..40),
         probes in prop::collection::vec((0u64..512, 0u64..512, 0u64..4, 0u64..4), 4),
     ) {
-        let paging = [&X64, &X64_LA57, &PAE, &X86][mode];
+        let all: Vec<&'static Paging> = [&X64, &X64_LA57, &PAE, &X86].into_iter().chain(ARM64).collect();
+        let paging = all[mode];
+        let granule = paging.levels.last().unwrap().shift;
         let entries: Vec<(u64, u64, u64)> = entries
             .into_iter()
-            .map(|(table, index, target, flags)| (table << 12, index % 8, (target << 12) | flags))
+            .map(|(table, index, target, flags)| (table << granule, index % 8, (target << granule) | flags))
             .collect();
-        let space = VirtualSpace::new(memory(paging, 8, &entries), paging, 0);
+        let pages = 8 << (granule - 12);
+        let space = VirtualSpace::of_process(memory(paging, pages, &entries), paging, 0, 1 << granule);
         let runs: Vec<Run> = space.mappings(0, u64::MAX).take(2000).collect();
         for pair in runs.windows(2) {
             prop_assert!(pair[0].end() <= pair[1].start);
@@ -265,7 +305,7 @@ proptest! {
         }
         let last = runs.last().map_or(0, Run::end);
         for (a, b, c, d) in probes {
-            let addr = paging.canonical((a % 8) << 39 | (b % 8) << 30 | c << 21 | d << 12 | 0x42);
+            let addr = paging.canonical((a / 8) << 55 | (a % 8) << 39 | (b % 8) << 30 | c << 21 | d << 12 | 0x42);
             let translated = space.translate(addr);
             let explained = space.explain(addr).pop().map(|step| step.next);
             match translated {

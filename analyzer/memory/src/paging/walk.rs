@@ -1,7 +1,7 @@
 //! The walker: one address down the tree, or a whole range of it table by table.
 
 use crate::bytes::to_usize;
-use crate::paging::{Decoded, Level, Paging};
+use crate::paging::{Decoded, HighBits, Level, Paging};
 use crate::{AddressSpace, Fault, Run};
 
 /// Most table pages one enumeration reads. 2^20 tables of 4 KiB pages cover 2 TiB; a tree that refers to
@@ -39,6 +39,8 @@ pub struct Mappings<'s> {
     paging: &'static Paging,
     /// Tables being read, the root first; never deeper than the levels of the mode.
     stack: Vec<Table>,
+    /// Root of the upper half, while it is not yet entered.
+    upper: Option<u64>,
     start: u64,
     end: u64,
     /// The run found last, still growing.
@@ -65,7 +67,7 @@ impl<'s> Mappings<'s> {
     pub(super) fn new(
         base: &'s dyn AddressSpace,
         paging: &'static Paging,
-        root: u64,
+        roots: [Option<u64>; 2],
         start: u64,
         end: u64,
     ) -> Self {
@@ -73,13 +75,25 @@ impl<'s> Mappings<'s> {
             base,
             paging,
             stack: Vec::with_capacity(paging.levels.len()),
+            upper: None,
             start,
             end,
             pending: None,
             tables_left: MAX_TABLES,
             unreadable: Vec::new(),
         };
-        mappings.enter(root, 0);
+        let [low, high] = roots;
+        if let Some(root) = low {
+            mappings.enter(root, 0);
+        }
+        match high {
+            // Without a lower half the upper one is the whole.
+            Some(root) if paging.high_bits == HighBits::Halves && mappings.stack.is_empty() => {
+                mappings.enter(root, paging.first_upper());
+            }
+            Some(root) if paging.high_bits == HighBits::Halves => mappings.upper = Some(root),
+            _ => {}
+        }
         mappings
     }
 
@@ -128,6 +142,10 @@ impl<'s> Mappings<'s> {
     /// The next entry to look at: its level, first address and value; `None` when the tree is done.
     fn next_entry(&mut self) -> Option<(&'static Level, u64, u64)> {
         loop {
+            if self.stack.is_empty() {
+                let root = self.upper.take()?;
+                self.enter(root, self.paging.first_upper());
+            }
             let depth = self.stack.len().checked_sub(1)?;
             let level = self.paging.levels.get(depth)?;
             let table = self.stack.last_mut()?;
