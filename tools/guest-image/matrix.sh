@@ -1,6 +1,6 @@
 #!/bin/bash
-# matrix.sh [NAME...] : makes every guest image of the table below that is not in the lab yet (or only those named), JOBS guests at a
-# time, and the profile zip of each kernel. Images made by an older version of these scripts are made again. A kernel that can no longer be downloaded is reported and
+# matrix.sh [NAME...] : makes every guest image of the first table below that is not in the lab yet (or only those named, of either
+# table), JOBS guests at a time, and the profile zip of each kernel. Images made by an older version of these scripts are made again. A kernel that can no longer be downloaded is reported and
 # its images are skipped; without 6.1 the script fails. Prints the names of the images that exist, one a line.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -18,6 +18,14 @@ table="
 6.1-pti      | 6.1  | raw paging        | --append pti=on
 6.1-highmem  | 6.1  | raw elf avml      | --mem 4608 --smp 2
 6.1-hostile  | 6.1  | raw               |
+6.1-pae      | 6.1-686-pae     | raw elf paging kdump lime |
+6.1-arm64    | 6.1-cloud-arm64 | raw elf kdump lime        | --arch arm64
+"
+# Only made when named.
+more="
+6.1-i386     | 6.1-686         | raw elf paging            |
+6.1-pae-big  | 6.1-686-pae     | raw elf paging            | --mem 4608 --smp 2
+6.1-a57      | 6.1-cloud-arm64 | raw elf                   | --arch arm64 --cpu cortex-a57 --smp 2
 "
 "$GUEST_TOOL/setup.sh"
 
@@ -43,6 +51,7 @@ make_image() { # NAME SERIES FORMATS OPTIONS
 
 failed=0
 wanted=" ${*:-} "
+[ "$wanted" = "  " ] || table+=$more
 while IFS='|' read -r name series formats options; do
     read -r name <<<"$name"
     read -r series <<<"$series"
@@ -55,7 +64,8 @@ while IFS='|' read -r name series formats options; do
         [ "$series" != 6.1 ] || exit 1
         continue
     fi
-    "$GUEST_TOOL/profile-zip.sh" "$series" >/dev/null
+    # The zip needs programs of the kernel's own architecture.
+    [[ $series == *-* ]] || "$GUEST_TOOL/profile-zip.sh" "$series" >/dev/null
     # The first image of a kernel makes its initramfs; build it here so that parallel jobs find it.
     "$GUEST_TOOL/bin/make-initramfs.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio"
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || failed=1; done

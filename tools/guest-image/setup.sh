@@ -1,16 +1,16 @@
 #!/bin/bash
 # setup.sh : once per machine, as root on Debian. Installs QEMU and helpers with apt and makes, inside the lab folder, a private
-# apt root that sees bullseye (5.10), bookworm (6.1) and trixie (6.12) without touching the machine's own apt configuration.
+# apt root that sees bullseye (5.10), bookworm (6.1) and trixie (6.12) of amd64, i386 and arm64 without touching the machine's own apt configuration.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-tools="qemu-system-x86 kmod cpio make gcc libc6-dev zstd xz-utils makedumpfile python3-venv binutils"
+tools="qemu-system-x86 qemu-system-arm gcc-i686-linux-gnu gcc-aarch64-linux-gnu libc6-dev-i386-cross libc6-dev-arm64-cross kmod cpio make gcc libc6-dev zstd xz-utils makedumpfile python3-venv binutils"
 # shellcheck disable=SC2086
 if ! dpkg -s $tools >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $tools >/dev/null
 fi
 a=$GUEST_LAB/apt
-if [ ! -e "$a/ready" ]; then
+if ! grep -qs arm64 "$a/ready"; then
     mkdir -p "$a"/{etc,state/lists/partial,cache/archives/partial}
     touch "$a/etc/status"
     # The machine's own mirrors: one for Debian, one for security updates where it has one.
@@ -34,7 +34,7 @@ Dir::State "$a/state";
 Dir::State::Lists "$a/state/lists";
 Dir::State::status "$a/etc/status";
 Dir::Cache "$a/cache";
-APT::Architectures { "amd64"; };
+APT::Architectures { "amd64"; "i386"; "arm64"; };
 APT::Architecture "amd64";
 Acquire::Languages "none";
 Acquire::Check-Valid-Until "false";
@@ -42,7 +42,7 @@ APT::Sandbox::User "root";
 C
     # A suite that has left the mirror is not fatal: kernel.sh says which kernels are missing.
     APT_CONFIG=$a/etc/apt.conf apt-get update -qq || echo "setup: some package lists are missing" >&2
-    touch "$a/ready"
+    echo amd64 i386 arm64 >"$a/ready"
 fi
 [ -d "$GUEST_LAB/venv" ] || {
     python3 -m venv "$GUEST_LAB/venv"

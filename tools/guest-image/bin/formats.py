@@ -6,6 +6,7 @@ avml1   mem.avml1          AVML v1: the same with ranges cut to whole pages
 avml    mem.avml           AVML v2: blocks of at most 16 MiB, snappy framing, compressed length behind; zero blocks left out
 lzo snappy zstd            mem.kdump-lzo, -snappy, -zstd: mem.kdump (plain form) with every page compressed anew
 """
+import json
 import mmap
 import re
 import struct
@@ -29,6 +30,12 @@ def system_ram(directory):
                 yield int(m[1], 16), int(m[2], 16) + 1
 
 
+def raw_start(directory):
+    """Physical address of the first byte of mem.raw."""
+    with open(f"{directory}/info.json") as f:
+        return json.load(f)["ram_start"]
+
+
 def write_zero_aware(out, data):
     """Writes data, leaving a hole where a megabyte is all zero."""
     for i in range(0, len(data), 1 << 20):
@@ -41,22 +48,24 @@ def write_zero_aware(out, data):
 
 
 def write_lime(raw, directory, name, page):
+    base = raw_start(directory)
     with open(f"{directory}/{name}", "wb") as out:
         for start, end in system_ram(directory):
             start, end = -(-start // page) * page, end // page * page
             out.write(struct.pack("<4sIQQQ", b"EMiL", 1, start, end - 1, 0))
             for p in range(start, end, BLOCK):
-                write_zero_aware(out, raw[p:min(end, p + BLOCK)])
+                write_zero_aware(out, raw[p - base:min(end, p + BLOCK) - base])
 
 
 def write_avml(raw, directory):
     import cramjam
 
+    base = raw_start(directory)
     with open(f"{directory}/mem.avml", "wb") as out:
         for start, end in system_ram(directory):
             start, end = -(-start // 4096) * 4096, end // 4096 * 4096
             for p in range(start, end, BLOCK):
-                data = raw[p:min(end, p + BLOCK)]
+                data = raw[p - base:min(end, p + BLOCK) - base]
                 if data.count(0) == len(data):
                     continue
                 body = bytes(cramjam.snappy.compress(data))

@@ -5,16 +5,17 @@ set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 release=$1 out=$2
 if [ -e "$out" ] && [ -z "$(find "$GUEST_TOOL/guest" "$GUEST_TOOL/env.sh" "$0" -newer "$out")" ]; then exit; fi
-user=$GUEST_LAB/build/user modules=$GUEST_LAB/build/k/$release lib=lib/x86_64-linux-gnu
+guest_arch "$release"
+modules=$GUEST_LAB/build/k/$release lib=lib/$triplet
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
 if [ ! -e "$user/unpacked" ]; then
-    for p in $GUEST_USERLAND; do dpkg-deb -x "$GUEST_LAB/pkgs/$p"_*_amd64.deb "$user"; done
+    for p in $GUEST_USERLAND; do dpkg-deb -x "$GUEST_LAB/pkgs/$p"_*_"$deb.deb" "$user"; done
     touch "$user/unpacked"
 fi
 if [ -n "$(find "$GUEST_TOOL/guest" -name '*.[ch]' -newer "$user/gt" 2>/dev/null)" ] || [ ! -e "$user/gt" ]; then
-    gcc -O1 -Wall -Wno-unused-result -o "$user/gt" "$GUEST_TOOL"/guest/*.c -pthread
+    "$compiler" -O1 -Wall -Wno-unused-result -o "$user/gt" "$GUEST_TOOL"/guest/*.c -pthread
 fi
 
 mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,proc,sys,dev,run,tmp,root,mnt/loop,lib/modules,lib64,var/log,"$lib"}
@@ -34,8 +35,8 @@ while [ ${#todo[@]} -gt 0 ]; do
         todo+=("$root/$lib/$l")
     done
 done
-cp -L "$user/$lib/ld-linux-x86-64.so.2" "$root/$lib/"
-ln -s "../$lib/ld-linux-x86-64.so.2" "$root/lib64/ld-linux-x86-64.so.2"
+cp -L "$user/$lib/${loader##*/}" "$root/$lib/"
+ln -s "../$lib/${loader##*/}" "$root/$loader"
 
 install -m 755 "$GUEST_TOOL/guest/init" "$root/init"
 cp "$GUEST_TOOL/guest/history.txt" "$root/etc/"
