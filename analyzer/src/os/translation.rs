@@ -42,7 +42,8 @@ impl ShownStep {
 pub fn table_steps(space: &VirtualSpace, addr: u64) -> (Vec<ShownStep>, Option<u64>) {
     let steps = space.explain(addr);
     // An address that is not canonical has no entry anywhere.
-    let canonical = space.paging().canonical(addr) == addr;
+    let pointer = space.paging().pointer(addr);
+    let canonical = space.paging().canonical(pointer) == pointer;
     let shown = steps.iter().map(|step| ShownStep {
         step: step.name.to_owned(),
         address: if canonical { Ok(step.entry_addr) } else { Err(NOT_CANONICAL) },

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::hex;
 use crate::rekal::Row;
 use crate::table::Record;
-use crate::truth::Truth;
+use crate::truth::{Machine, Truth};
 
 pub(super) fn banner(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
     let wanted = vec![Record::new("banner").cell("banner", truth.text("proc/version")?.trim_end())];
@@ -26,7 +26,14 @@ pub(super) fn hostname(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<
 }
 
 pub(super) fn cpuinfo(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
-    const COLUMNS: [(&str, &str); 9] = [
+    const ARM64: [(&str, &str); 5] = [
+        ("vendor", "CPU implementer"),
+        ("cpu_family", "CPU architecture"),
+        ("variant", "CPU variant"),
+        ("model_number", "CPU part"),
+        ("stepping", "CPU revision"),
+    ];
+    const X86: [(&str, &str); 9] = [
         ("vendor", "vendor_id"),
         ("model", "model name"),
         ("cpu_family", "cpu family"),
@@ -37,17 +44,23 @@ pub(super) fn cpuinfo(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
         ("core_id", "core id"),
         ("apicid", "apicid"),
     ];
+    let is_arm64 = truth.machine()? == Machine::Arm64;
+    let columns: &[(&str, &str)] = if is_arm64 { &ARM64 } else { &X86 };
     let mut wanted = Vec::new();
     for processor in truth.processors()? {
         let mut record = Record::new(format!("CPU {}", processor.get("processor").context("no number")?));
-        for (column, key) in COLUMNS {
+        for &(column, key) in columns {
             if let Some(value) = processor.get(key) {
-                record = record.cell(column, value);
+                // ARM64 shows codes in hex; the program only that of the implementer, which has no number's meaning.
+                let number = value.strip_prefix("0x").filter(|_| is_arm64 && column != "vendor");
+                let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+                record =
+                    record.cell(column, number.map_or_else(|| value.to_owned(), |number| number.to_string()));
             }
         }
         wanted.push(record);
     }
-    let columns = COLUMNS.map(|(column, _)| column);
+    let columns: Vec<&str> = columns.iter().map(|(column, _)| *column).collect();
     let found = rows.iter().map(|row| row.record(format!("CPU {}", row.text("CPU")), &columns)).collect();
     Ok((wanted, found))
 }

@@ -26,6 +26,17 @@ enum Entry {
     Link(String),
 }
 
+/// The processor architecture of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// x86-64.
+    Amd64,
+    /// x86 with 32 bits.
+    I386,
+    /// ARM with 64 bits.
+    Arm64,
+}
+
 /// The whole report.
 #[derive(Debug, Clone)]
 pub struct Truth {
@@ -33,6 +44,17 @@ pub struct Truth {
 }
 
 impl Truth {
+    /// The architecture, by the flavour in the name of Debian's kernel.
+    pub fn machine(&self) -> Result<Machine> {
+        let banner = self.text("proc/version")?;
+        let release = banner.split(' ').nth(2).unwrap_or_default();
+        Ok(match release {
+            _ if release.ends_with("arm64") => Machine::Arm64,
+            _ if release.contains("-686") => Machine::I386,
+            _ => Machine::Amd64,
+        })
+    }
+
     /// Reads the `truth` folder of an image. Only what the comparison uses is kept.
     pub fn from_folder(root: &Path) -> Result<Self> {
         let mut entries = BTreeMap::new();

@@ -13,7 +13,7 @@ use profile::names::BuildId;
 use profile_gen::kallsyms::{self, BEFORE, BEHIND, DIGITS, Kallsyms};
 use profile_gen::{Converted, ImageParts, LinuxOptions, btf};
 
-use super::identify::START_KERNEL_MAP;
+use super::arch::START_KERNEL_MAP;
 use crate::error::Error;
 
 /// First bytes of every BTF header: magic, version 1, no flags, 24 bytes long.

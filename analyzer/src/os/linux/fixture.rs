@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use memory::{FileSpace, paging};
+use memory::{AddressSpace, FileSpace, paging};
 use profile::Profile;
 
 use super::{Kernel, Layout};
@@ -139,9 +139,10 @@ impl Machine {
             r#"{{"$METADATA": {{"ProfileClass": "Linux64", "arch": "AMD64"}}, "$STRUCTS": {structs}, "$CONSTANTS": {{{constants}}}}}"#
         );
         let profile = Arc::new(Profile::parse_text(text).expect("profile"));
-        let physical = Arc::new(FileSpace::from_vec(self.memory.clone()));
-        let layout = Layout { paging: &paging::X64, dtb: ROOT as u64, slide: SLIDE, physical_shift: 0 };
-        Kernel::new(profile, physical, layout, ("test".to_owned(), "test".to_owned()), Vec::new())
+        let physical: Arc<dyn AddressSpace> = Arc::new(FileSpace::from_vec(self.memory.clone()));
+        let layout =
+            Layout { paging: &paging::X64, dtb: ROOT as u64, slide: SLIDE, physical_shift: 0, ram_start: 0 };
+        Kernel::new(profile, &physical, layout, ("test".to_owned(), "test".to_owned()), Vec::new())
     }
 }
 

@@ -9,14 +9,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memchr::memmem;
-use memory::{AddressSpace, CHUNK, Image, Paging, VirtualSpace, find_bytes, paging, scan_first};
+use memory::{AddressSpace, CHUNK, Image, VirtualSpace, find_bytes, scan_first};
 use object::{Absent, Missing, Read};
 use profile::Profile;
 use profile::names::{BuildId, ProfileName, release_of_banner};
 use repository::{Candidate as ProfileCandidate, LinuxEvidence, LoadError, Loaded};
 
+use super::arch::{self, Arch, shifted};
 use super::carve::carve;
 use super::kernel::{Kernel, Layout};
+use super::ram_start;
 use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
 use crate::diagnosis::Diagnosis;
@@ -24,24 +26,27 @@ use crate::error::Error;
 use crate::os::System;
 use crate::session::Session;
 
-/// `__START_KERNEL_map`: where the kernel image is linked (arch/x86/include/asm/page_64_types.h).
-pub(super) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
-/// End of the window KASLR moves the image in (`KERNEL_IMAGE_SIZE` is at most 1 GiB).
-const END_KERNEL_MAP: u64 = 0xffff_ffff_c000_0000;
-/// `PAGE_OFFSET` of 32-bit kernels with the usual 3:1 split.
-pub(super) const PAGE_OFFSET_32: u64 = 0xc000_0000;
-/// KASLR moves kernels by multiples of this (`CONFIG_PHYSICAL_ALIGN` is at least 1 MiB in effect).
-const ALIGNMENT: u64 = 0x10_0000;
 /// Most copies of a banner or task name that are looked at.
 const MAX_HITS: usize = 512;
+/// Most places of a kernel for which it is tried where RAM begins.
+const MAX_RAM_STARTS: usize = 8;
 
 /// Why a kernel is believed to stand somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hypothesis {
     /// Run-time minus link-time physical address, modulo 2^64.
     pub physical_shift: u64,
+    /// Physical address of the first byte of the image file.
+    pub ram_start: u64,
     /// Where the belief comes from.
     pub source: String,
+}
+
+impl Hypothesis {
+    /// A belief.
+    pub(super) fn at(physical_shift: u64, ram_start: u64, source: String) -> Self {
+        Self { physical_shift, ram_start, source }
+    }
 }
 
 /// What an image says of its kernel before any profile is known.
@@ -60,8 +65,8 @@ struct Candidate {
     name: String,
     source: String,
     profile: Arc<Profile>,
-    /// Physical shifts it was tested at.
-    tried: BTreeSet<u64>,
+    /// Physical shifts and starts of RAM it was tested with.
+    tried: BTreeSet<(u64, u64)>,
 }
 
 /// Identifies the kernel, or explains in full why not.
@@ -118,9 +123,8 @@ fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagno
         }
     };
     diagnosis.decided(format!("{NAME}: {}", carved.found));
-    evidence.carved = carved
-        .physical_shift
-        .map(|physical_shift| Hypothesis { physical_shift, source: "kallsyms in memory".to_owned() });
+    evidence.carved =
+        carved.physical_shift.map(|shift| Hypothesis::at(shift, 0, "kallsyms in memory".to_owned()));
     let build_id = profile.metadata_str("BuildID").and_then(BuildId::from_hex);
     let mut candidate =
         Candidate { name: NAME.to_owned(), source: "the image".to_owned(), profile, tried: BTreeSet::new() };
@@ -284,7 +288,7 @@ fn try_candidate(
     let Candidate { name, source, profile, tried } = candidate;
     if let Err(reason) = check_build_id(profile, evidence) {
         // Once per profile; there is nothing to try at any place.
-        if tried.insert(u64::MAX) {
+        if tried.insert((u64::MAX, 0)) {
             diagnosis.refused(name, &reason);
         }
         return None;
@@ -292,8 +296,8 @@ fn try_candidate(
     if is_exact(profile, evidence) {
         diagnosis.exact();
     }
-    for hypothesis in hypotheses(evidence, stage, profile, &*image.space) {
-        if !tried.insert(hypothesis.physical_shift) {
+    for hypothesis in hypotheses(evidence, stage, profile, image) {
+        if !tried.insert((hypothesis.physical_shift, hypothesis.ram_start)) {
             continue;
         }
         let located = locate(profile, &image.space, &hypothesis)
@@ -303,14 +307,8 @@ fn try_candidate(
             Ok(layout) => {
                 diagnosis.decided(format!("{name} fits: {}", hypothesis.source));
                 let decisions = diagnosis.decisions().to_vec();
-                let (profile, physical) = (Arc::clone(profile), Arc::clone(&image.space));
-                return Some(Kernel::new(
-                    profile,
-                    physical,
-                    layout,
-                    (name.clone(), source.clone()),
-                    decisions,
-                ));
+                let named = (name.clone(), source.clone());
+                return Some(Kernel::new(Arc::clone(profile), &image.space, layout, named, decisions));
             }
             Err(reason) => diagnosis.refused(name, &format!("{}: {reason}", hypothesis.source)),
         }
@@ -337,41 +335,63 @@ fn is_exact(profile: &Profile, evidence: &Evidence) -> bool {
 }
 
 /// Where the evidence puts the kernel that `profile` describes.
-fn hypotheses(
-    evidence: &Evidence,
-    stage: Stage,
-    profile: &Profile,
-    space: &dyn AddressSpace,
-) -> Vec<Hypothesis> {
+fn hypotheses(evidence: &Evidence, stage: Stage, profile: &Profile, image: &Image) -> Vec<Hypothesis> {
+    let alignment = Arch::of(profile).alignment();
     let mut found: Vec<Hypothesis> = Vec::new();
     let mut add = |physical_shift: u64, source: String| {
-        if physical_shift.is_multiple_of(ALIGNMENT)
+        if physical_shift.is_multiple_of(alignment)
             && !found.iter().any(|h| h.physical_shift == physical_shift)
         {
-            found.push(Hypothesis { physical_shift, source });
+            found.push(Hypothesis::at(physical_shift, 0, source));
         }
     };
-    if let Some(Hypothesis { physical_shift, source }) = &evidence.carved {
+    if let Some(Hypothesis { physical_shift, source, .. }) = &evidence.carved {
         add(*physical_shift, source.clone());
     }
+    let told = |info: &VmcoreInfo| told_shift(profile, info);
     for (info, source) in &evidence.vmcoreinfo {
-        if let Some(base) = info.phys_base() {
-            add(base.wrapping_add(info.kernel_offset().unwrap_or(0)), source.clone());
+        if let Some(shift) = told(info) {
+            add(shift, source.clone());
         }
     }
-    if stage == Stage::Banner {
-        if let Some(link) =
-            profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol))
-        {
-            for &hit in &evidence.banner_hits {
-                add(hit.wrapping_sub(link), format!("banner at physical {hit:#x}"));
-            }
-        }
-        for hypothesis in candidates(profile, space) {
-            add(hypothesis.physical_shift, hypothesis.source);
-        }
+    if stage < Stage::Banner {
+        return found;
+    }
+    let mut seen: Vec<Hypothesis> = Vec::new();
+    if let Some(link) = profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol)) {
+        let banners = evidence.banner_hits.iter();
+        seen.extend(
+            banners.map(|&hit| {
+                Hypothesis::at(hit.wrapping_sub(link), 0, format!("banner at physical {hit:#x}"))
+            }),
+        );
+    }
+    seen.extend(candidates(profile, &*image.space));
+    for hypothesis in &seen {
+        add(hypothesis.physical_shift, hypothesis.source.clone());
+    }
+    let is_raw = image.layers.last().is_some_and(|layer| layer.starts_with("raw"));
+    if Arch::of(profile) == Arch::Arm64 && is_raw {
+        let known = evidence.vmcoreinfo.iter().find_map(|(info, _)| told(info));
+        seen.retain(|hypothesis| hypothesis.physical_shift.is_multiple_of(alignment));
+        seen.dedup_by_key(|hypothesis| hypothesis.physical_shift);
+        found.extend(seen.into_iter().take(MAX_RAM_STARTS).find_map(|hypothesis| {
+            let start = ram_start::find(profile, &image.space, hypothesis.physical_shift, known)?;
+            let source = format!("{}, RAM begins at {start:#x}", hypothesis.source);
+            Some(Hypothesis::at(hypothesis.physical_shift.wrapping_add(start), start, source))
+        }));
     }
     found
+}
+
+/// The physical shift by VMCOREINFO: `phys_base` on x86-64, `kimage_voffset` on ARM64.
+fn told_shift(profile: &Profile, info: &VmcoreInfo) -> Option<u64> {
+    let offset = info.kernel_offset().unwrap_or(0);
+    match Arch::of(profile) {
+        Arch::Amd64 => Some(info.phys_base()?.wrapping_add(offset)),
+        Arch::I386 => None,
+        Arch::Arm64 => Some(arch::text(profile)?.wrapping_add(offset).wrapping_sub(info.image_offset()?)),
+    }
 }
 
 /// Hypotheses from the idle task: its name `swapper/0` stands in `init_task.comm` (`swapper` on one-CPU kernels).
@@ -383,8 +403,8 @@ fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
     for hit in find_bytes(space, b"swapper/0\0\0\0\0\0\0\0", MAX_HITS) {
         let physical_shift = hit.wrapping_add_signed(comm.offset.wrapping_neg()).wrapping_sub(link);
         let known = found.iter().any(|h| h.physical_shift == physical_shift);
-        if physical_shift.is_multiple_of(ALIGNMENT) && !known {
-            found.push(Hypothesis { physical_shift, source: format!("swapper/0 at physical {hit:#x}") });
+        if physical_shift.is_multiple_of(Arch::of(profile).alignment()) && !known {
+            found.push(Hypothesis::at(physical_shift, 0, format!("swapper/0 at physical {hit:#x}")));
         }
     }
     found
@@ -417,6 +437,7 @@ pub fn located(kernel: &Kernel) -> Vec<Located> {
     let profile = kernel.target().types().profile();
     let in_use = Hypothesis {
         physical_shift: kernel.layout().physical_shift,
+        ram_start: 0, // of the kernel's view of physical memory
         source: kernel.decisions().last().cloned().unwrap_or_default(),
     };
     let others = candidates(profile, &**kernel.physical());
@@ -442,16 +463,11 @@ fn with_overrides(session: &Session, layout: Layout) -> Layout {
 
 /// Link-time physical address of a link-time virtual one.
 fn link_to_physical(profile: &Profile, symbol: u64) -> Option<u64> {
-    let map = if is_32bit(profile) { PAGE_OFFSET_32 } else { START_KERNEL_MAP };
-    symbol.checked_sub(map)
-}
-
-fn is_32bit(profile: &Profile) -> bool {
-    profile.arch() == Some("I386")
+    symbol.checked_sub(Arch::of(profile).link_base(profile)?)
 }
 
 /// Physical address of the kernel's page table root: `init_top_pgt` (v4.13), `init_level4_pgt` before, `swapper_pg_dir`
-/// on 32 bits.
+/// on 32 bits and on ARM64.
 fn page_table_root(profile: &Profile, physical_shift: u64) -> Result<u64, Missing> {
     ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"]
         .into_iter()
@@ -467,30 +483,30 @@ pub(super) fn locate(
     physical: &Arc<dyn AddressSpace>,
     hypothesis: &Hypothesis,
 ) -> Result<Layout, String> {
-    let symbol = |names: &[&str]| names.iter().find_map(|name| profile.symbol(name));
     let shift = hypothesis.physical_shift;
     let dtb = page_table_root(profile, shift).map_err(|missing| missing.to_string())?;
-    let text = symbol(&["_text", "_stext"]).ok_or("the profile has no symbol _text")?;
+    // ARM64 does not map what is in front of _stext.
+    let text = profile
+        .symbol("_stext")
+        .or_else(|| profile.symbol("_text"))
+        .ok_or("the profile has no symbol _stext")?;
     let text_physical = link_to_physical(profile, text)
         .map(|address| address.wrapping_add(shift))
         .ok_or("the profile's addresses are outside the kernel's window")?;
-    let (modes, window): (&[&'static Paging], _) = if is_32bit(profile) {
-        (&[&paging::PAE, &paging::X86], (PAGE_OFFSET_32, 0xffff_ffff))
-    } else {
-        (&[&paging::X64, &paging::X64_LA57], (START_KERNEL_MAP, END_KERNEL_MAP))
-    };
+    let physical = shifted(physical, hypothesis.ram_start);
     if let Err(fault) = physical.read_u64(dtb) {
         return Err(format!("the kernel's page tables at physical {dtb:#x} are missing: {fault}"));
     }
-    for &mode in modes {
-        let space = VirtualSpace::new(Arc::clone(physical), mode, dtb);
+    for (mode, start, end) in Arch::of(profile).modes(profile) {
+        let space = VirtualSpace::new(Arc::clone(&physical), mode, dtb);
         let run = space
-            .runs(window.0, window.1)
+            .runs(start, end)
             .find(|run| text_physical.checked_sub(run.target).is_some_and(|offset| offset < run.len));
         if let Some(run) = run {
             let text_virtual = run.start.wrapping_add(text_physical.wrapping_sub(run.target));
             let slide = text_virtual.wrapping_sub(text);
-            return Ok(Layout { paging: mode, dtb, slide, physical_shift: shift });
+            let ram_start = hypothesis.ram_start;
+            return Ok(Layout { paging: mode, dtb, slide, physical_shift: shift, ram_start });
         }
     }
     Err(format!("no page table at physical {dtb:#x} maps the kernel text at physical {text_physical:#x}"))

@@ -3,9 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use memory::{AddressSpace, Paging, VirtualSpace};
-use object::{Absent, DataModel, Read, Target, Types};
+use object::{Absent, DataModel, Missing, Read, Target, Types};
 use profile::Profile;
 
+use super::arch::{self, Arch};
 use super::{identify, overlay, time};
 use crate::error::Error;
 use crate::session::{Fact, Session};
@@ -25,6 +26,8 @@ pub struct Layout {
     pub slide: u64,
     /// Run-time minus link-time physical address of the kernel image, modulo 2^64.
     pub physical_shift: u64,
+    /// Physical address of the first byte of the image file: not 0 for a raw dump that begins where RAM does.
+    pub ram_start: u64,
 }
 
 /// An identified Linux kernel.
@@ -43,11 +46,12 @@ impl Kernel {
     /// Joins a profile with the place where it was found to fit.
     pub(super) fn new(
         profile: Arc<Profile>,
-        physical: Arc<dyn AddressSpace>,
+        image: &Arc<dyn AddressSpace>,
         layout: Layout,
         named: (String, String),
         decisions: Vec<String>,
     ) -> Self {
+        let physical = arch::shifted(image, layout.ram_start);
         let space = Arc::new(VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb));
         let target = target(profile, Arc::clone(&space) as Arc<dyn AddressSpace>, layout.slide);
         let (profile_name, profile_source) = named;
@@ -79,6 +83,29 @@ impl Kernel {
     #[must_use]
     pub fn physical(&self) -> &Arc<dyn AddressSpace> {
         &self.physical
+    }
+
+    /// The address space of a process whose page table root is at a physical address.
+    #[must_use]
+    pub fn process_space(&self, dtb: u64) -> VirtualSpace {
+        VirtualSpace::of_process(Arc::clone(&self.physical), self.layout.paging, dtb, self.layout.dtb)
+    }
+
+    /// Whether the processor is an x86, of either width.
+    #[must_use]
+    pub fn is_x86(&self) -> bool {
+        self.arch() != Arch::Arm64
+    }
+
+    /// Processor architecture.
+    pub(super) fn arch(&self) -> Arch {
+        Arch::of(self.target.types().profile())
+    }
+
+    /// Bytes of a page.
+    #[must_use]
+    pub fn page_size(&self) -> u64 {
+        self.layout.paging.levels.last().map_or(4096, |level| 1 << level.shift)
     }
 
     /// Paging mode.
@@ -117,19 +144,33 @@ impl Kernel {
         &self.decisions
     }
 
-    /// First address of the direct map of physical memory (`PAGE_OFFSET`).
+    /// Where the direct map has physical address 0 (`PAGE_OFFSET` on x86), whether or not there is memory.
     ///
+    /// ARM64 maps physical `memstart_addr` at `PAGE_OFFSET`, which is the start of the half of the kernel's addresses that does
+    /// not have the image (arch/arm64/include/asm/memory.h).
     /// `page_offset_base` where `CONFIG_RANDOMIZE_MEMORY` moves it (arch/x86/include/asm/page_64_types.h), else the
     /// constant of the paging mode (Documentation/arch/x86/x86_64/mm.rst, since v4.20).
     pub fn page_offset(&self) -> Read<u64> {
         if let Ok(symbol) = self.target.symbol("page_offset_base") {
             return self.target.read_u64(symbol);
         }
-        Ok(match self.layout.paging.levels.len() {
-            5 => 0xff11_0000_0000_0000,
-            4 => 0xffff_8880_0000_0000,
-            _ => identify::PAGE_OFFSET_32,
-        })
+        let profile = self.target.types().profile();
+        let levels = self.layout.paging.levels.len();
+        match (self.arch(), levels) {
+            (Arch::Amd64, 5) => Ok(0xff11_0000_0000_0000),
+            (Arch::Amd64, _) => Ok(0xffff_8880_0000_0000),
+            (Arch::I386, _) => {
+                Arch::I386.link_base(profile).ok_or_else(|| Absent::from(Missing::Symbol("_text".into())))
+            }
+            (Arch::Arm64, _) => {
+                let start = self.target.read_u64(self.target.symbol("memstart_addr")?)?;
+                let bits = self.layout.paging.bits;
+                let half = 1u64 << bits.min(48).saturating_sub(1);
+                let is_upper = arch::text(profile).is_some_and(|text| text & half != 0);
+                let first = if is_upper { u64::MAX << bits } else { half.wrapping_neg() };
+                Ok(first.wrapping_sub(start))
+            }
+        }
     }
 
     /// End of the user's part of the address space, exclusive.
@@ -137,7 +178,7 @@ impl Kernel {
     pub fn user_end(&self) -> u64 {
         match self.target.types().model().pointer_size() {
             // CONFIG_VMSPLIT_3G, or where the direct map begins.
-            4 => self.page_offset().unwrap_or(identify::PAGE_OFFSET_32),
+            4 => self.page_offset().unwrap_or(0xc000_0000),
             _ => 1 << 63,
         }
     }

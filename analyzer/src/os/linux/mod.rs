@@ -1,5 +1,6 @@
 //! Linux: identification of kernels, and walks and decoders over their structures.
 
+mod arch;
 pub mod bash;
 pub mod capability;
 mod carve;
@@ -28,6 +29,7 @@ pub mod parameter;
 pub mod path;
 pub mod printk;
 pub mod proc;
+mod ram_start;
 pub mod rbtree;
 pub mod resolver;
 pub mod resource;

@@ -127,7 +127,7 @@ impl<'k> Task<'k> {
     /// Its address space.
     pub fn user_space(&self, kernel: &Kernel) -> Read<Arc<VirtualSpace>> {
         let dtb = self.dtb()?;
-        Ok(Arc::new(VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb)))
+        Ok(Arc::new(kernel.process_space(dtb)))
     }
 
     /// Its address space, with the kernel's types.

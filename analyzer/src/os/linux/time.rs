@@ -40,7 +40,7 @@ fn timekeeper(target: &Target, core: u64) -> Read<Timekeeper<'_>> {
         keeper.mult().is_ok_and(|mult| mult != 0)
             && keeper.xtime_sec().is_ok_and(|sec| PLAUSIBLE.contains(&sec))
     };
-    let found = [8u64, 16, 24, 32, 64, 72, 0]
+    let found = [8u64, 4, 16, 12, 24, 32, 64, 72, 0]
         .into_iter()
         .map(|offset| Timekeeper::at(target, core.wrapping_add(offset)))
         .find(plausible);

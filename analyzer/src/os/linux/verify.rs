@@ -10,6 +10,7 @@ use object::{Missing, Target};
 use profile::Profile;
 use profile::names::release_of_banner;
 
+use super::arch::shifted;
 use super::kernel::{Layout, target};
 use super::vmcoreinfo::VmcoreInfo;
 use crate::table::text_of;
@@ -29,7 +30,7 @@ pub(super) fn verify(
     layout: Layout,
     vmcoreinfo: &[(VmcoreInfo, String)],
 ) -> Result<(), String> {
-    let space = VirtualSpace::new(Arc::clone(physical), layout.paging, layout.dtb);
+    let space = VirtualSpace::new(shifted(physical, layout.ram_start), layout.paging, layout.dtb);
     let target = target(Arc::clone(profile), Arc::new(space), layout.slide);
     let idle = idle_task(&target)?;
     let (banner, text) = banner(profile, &target)?;

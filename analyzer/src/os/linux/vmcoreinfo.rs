@@ -60,6 +60,12 @@ impl VmcoreInfo {
         text.parse::<i64>().map(i64::cast_unsigned).or_else(|_| text.parse::<u64>()).ok()
     }
 
+    /// `kimage_voffset` of ARM64: physical = virtual - this, for run-time addresses of the image.
+    #[must_use]
+    pub fn image_offset(&self) -> Option<u64> {
+        u64::from_str_radix(self.values.get("NUMBER(kimage_voffset)")?.strip_prefix("0x")?, 16).ok()
+    }
+
     /// Whether page tables have five levels.
     #[must_use]
     pub fn five_levels(&self) -> Option<bool> {
@@ -97,7 +103,7 @@ mod tests {
 
     const TEXT: &str = "OSRELEASE=6.1.0-56-cloud-amd64\nBUILD-ID=3b43fad5034874490492495d552c0af6a5fab235\nPAGESIZE=4096\n\
         SYMBOL(init_uts_ns)=ffffffffacbf9b60\nOFFSET(uts_namespace.name)=0\nSIZE(list_head)=16\n\
-        NUMBER(phys_base)=-624951296\nNUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=2a000000\nNUMBER(torn";
+        NUMBER(phys_base)=-624951296\nNUMBER(pgtable_l5_enabled)=0\nNUMBER(kimage_voffset)=0xffffda29ee600000\nKERNELOFFSET=2a000000\nNUMBER(torn";
 
     #[test]
     fn values_are_read_and_a_torn_last_line_is_not() {
@@ -110,6 +116,7 @@ mod tests {
         assert_eq!(info.kernel_offset(), Some(0x2a00_0000));
         assert_eq!(info.phys_base(), Some((-624_951_296i64).cast_unsigned()));
         assert_eq!(info.five_levels(), Some(false));
+        assert_eq!(info.image_offset(), Some(0xffff_da29_ee60_0000));
         assert_eq!(info.symbols().collect::<Vec<_>>(), [("init_uts_ns", 0xffff_ffff_acbf_9b60)]);
         assert_eq!(info.offsets().collect::<Vec<_>>(), [("uts_namespace", "name", 0)]);
         assert_eq!(info.sizes().collect::<Vec<_>>(), [("list_head", 16)]);

@@ -18,7 +18,7 @@ row! {
     pub struct Row {
         /// Vector of the interrupt or exception.
         index: u64,
-        /// Where the gate leads.
+        /// Where the gate leads; a task gate leads to a segment and has no address.
         address: Read<Address>,
         /// Kind of gate.
         gate as "gate_type": Read<&'static str>,
@@ -74,6 +74,9 @@ impl Plugin for CheckIdt {
 
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
+        if !kernel.is_x86() {
+            return Err(Error::analysis("not applicable: only x86 has an interrupt descriptor table"));
+        }
         let (target, code) = (kernel.target(), Code::of(session)?);
         let wide = target.types().model().pointer_size() == 8;
         let table = target.symbol("idt_table")?;
@@ -81,10 +84,14 @@ impl Plugin for CheckIdt {
             let at = table + index * if wide { 16 } else { 8 };
             let high = if wide { target.read_u32(at + 8).map(u64::from) } else { Ok(0) };
             let gate: Read<Gate> = target.read_u64(at).and_then(|low| Ok(Gate::decode(low, high?)));
-            let judged = gate.clone().map(|gate| code.judge(gate.address));
+            let address = gate.clone().and_then(|gate| match gate.kind {
+                "task" => Err(Absent::NotApplicable("a task gate leads to a segment")),
+                _ => Ok(gate.address),
+            });
+            let judged = address.clone().map(|address| code.judge(address));
             out.push(Row {
                 index,
-                address: gate.clone().map(|gate| Address(gate.address)),
+                address: address.map(Address),
                 gate: gate.clone().map(|gate| gate.kind),
                 present: gate.clone().map(|gate| gate.present),
                 dpl: gate.clone().map(|gate| gate.privilege),

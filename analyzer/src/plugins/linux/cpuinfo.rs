@@ -1,9 +1,9 @@
-//! `cpuinfo`: online processors (x86).
+//! `cpuinfo`: online processors.
 //!
-//! Reads the per-CPU `cpu_info` of each CPU in `cpu_online_mask`. Truth: `/proc/cpuinfo` of real guests.
+//! Reads the per-CPU `cpu_info` (ARM64: `cpu_data`, with the identification registers) of each CPU in `cpu_online_mask`. Truth: `/proc/cpuinfo` of real guests.
 
 use crate::os::linux::KernelFact;
-use crate::os::linux::cpu::cpus;
+use crate::os::linux::cpu::processors;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -13,15 +13,17 @@ row! {
     pub struct Row {
         /// Number of the processor.
         number as "CPU": u32,
-        /// Vendor string of CPUID.
+        /// Vendor string of CPUID; ARM64: code of the implementer.
         vendor: Read<String>,
         /// Model name of CPUID.
         model: Read<String>,
-        /// CPU family.
+        /// CPU family; ARM64: version of the architecture.
         family as "cpu_family": Read<u8>,
-        /// Model number.
-        model_number: Read<u8>,
-        /// Stepping.
+        /// Model number; ARM64: part number.
+        model_number: Read<u64>,
+        /// Major revision (ARM64).
+        variant: Read<u8>,
+        /// Stepping; ARM64: minor revision.
         stepping: Read<u8>,
         /// Revision of the microcode, in hex.
         microcode: Read<String>,
@@ -47,20 +49,21 @@ impl Plugin for Cpuinfo {
 
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        for (number, cpu) in cpus(&kernel)? {
+        for cpu in processors(&kernel)? {
             out.push(Row {
-                number,
-                vendor: cpu.vendor(),
-                model: cpu.model(),
-                family: cpu.family(),
-                model_number: cpu.model_number(),
-                stepping: cpu.stepping(),
-                microcode: cpu.microcode().map(|revision| format!("{revision:#x}")),
-                physical_id: cpu.package().map(|id| id.0),
-                core_id: cpu.core().map(|id| id.0),
-                apicid: cpu.apic().map(|id| id.0),
-                physical_bits: cpu.physical_bits(),
-                virtual_bits: cpu.virtual_bits(),
+                number: cpu.number,
+                vendor: cpu.vendor,
+                model: cpu.model,
+                family: cpu.family,
+                model_number: cpu.model_number,
+                variant: cpu.variant,
+                stepping: cpu.stepping,
+                microcode: cpu.microcode.map(|revision| format!("{revision:#x}")),
+                physical_id: cpu.package,
+                core_id: cpu.core,
+                apicid: cpu.apic,
+                physical_bits: cpu.physical_bits,
+                virtual_bits: cpu.virtual_bits,
             })?;
         }
         Ok(())

@@ -12,13 +12,16 @@ use std::path::Path;
 use object::walk::End;
 
 use crate::dump_file::safe_name;
-use crate::os::linux::page_cache::{Named, PAGE, each_file, is_below, pages};
+use crate::os::linux::page_cache::{Named, each_file, is_below, pages};
 use crate::os::linux::{Kernel, KernelFact};
 use crate::plugin::prelude::*;
 use crate::table::text_of;
 
 /// The command.
 pub struct Mcat;
+
+/// Largest page of any processor, in bytes.
+const MAX_PAGE: usize = 64 << 10;
 
 /// Which files.
 #[derive(Debug, Clone, clap::Args)]
@@ -105,10 +108,11 @@ fn write(
     output.set_len(size).map_err(Error::output)?;
     let mut handle = output.handle().map_err(Error::output)?;
     let mut cached = 0;
+    let page_size = kernel.page_size();
     for (&number, &physical) in &pages.physical {
-        let Some(start) = number.checked_mul(PAGE).filter(|start| *start < size) else { continue };
-        let len = PAGE.min(size - start);
-        let Ok(bytes) = kernel.physical().read_vec(physical, len, 4096) else { continue };
+        let Some(start) = number.checked_mul(page_size).filter(|start| *start < size) else { continue };
+        let len = page_size.min(size - start);
+        let Ok(bytes) = kernel.physical().read_vec(physical, len, MAX_PAGE) else { continue };
         handle.seek(SeekFrom::Start(start)).and_then(|_| handle.write_all(&bytes)).map_err(Error::output)?;
         cached += len;
     }

@@ -3,8 +3,6 @@
 //! For the kernel's page tables, or for those of the processes that are selected. Truth: `info mem` and the registers
 //! of the emulator a guest ran in.
 
-use std::sync::Arc;
-
 use memory::VirtualSpace;
 
 use crate::os::linux::{Kernel, KernelFact, ProcessFilter, task};
@@ -78,7 +76,7 @@ impl Plugin for Vtop {
 }
 
 fn space_of(task: &task::Task<'_>, kernel: &Kernel) -> Read<VirtualSpace> {
-    Ok(VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), task.dtb()?))
+    Ok(kernel.process_space(task.dtb()?))
 }
 
 fn explain(
