@@ -152,6 +152,17 @@ impl DumpFile {
         Ok(copied)
     }
 
+    /// Makes the file at least `len` bytes long; what was not written reads as zeros.
+    pub fn skip_to(&mut self, len: u64) -> Result<(), Error> {
+        if len > MAX_FILE {
+            self.cut = true;
+        } else if len > self.end {
+            self.output.set_len(len).map_err(Error::output)?;
+            self.end = len;
+        }
+        Ok(())
+    }
+
     /// Writes bytes at a place of the file, which grows where it must.
     pub fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), Error> {
         let end = at.saturating_add(bytes.len() as u64);

@@ -11,6 +11,7 @@ pub mod copied;
 pub mod diagnosis;
 pub mod disassembly;
 pub mod dump_file;
+pub mod elf;
 pub mod error;
 pub mod hexdump;
 pub mod manage;

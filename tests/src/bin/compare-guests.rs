@@ -164,8 +164,7 @@ fn main() -> Result<ExitCode> {
             std::fs::remove_file(image)?;
         }
         if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&options.dump) {
-            // mcat writes files and must be told which.
-            for command in commands.iter().filter(|command| **command != "mcat") {
+            for command in commands.iter().filter(|command| !checks::writes(command)) {
                 let what =
                     format!("{} {command}: same rows from every profile and number of threads", guest.name);
                 tally.add(&what, same_rows(&lab, &program, guest, command, profiles));

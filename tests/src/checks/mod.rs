@@ -1,5 +1,6 @@
 //! One check per command: the records that the truth calls for, and those that `rekal` gave.
 
+mod contents;
 mod files;
 pub mod hostile;
 mod kernel;
@@ -12,6 +13,9 @@ use anyhow::{Context as _, Result};
 use crate::rekal::{Rekal, Row};
 use crate::table::{Comparison, Record};
 use crate::truth::{Machine, Truth};
+
+/// What the truth calls for, and what was found.
+type Records = Result<(Vec<Record>, Vec<Record>)>;
 
 /// Compares the rows of one command.
 type Compare = fn(&Truth, &[Row]) -> Result<(Vec<Record>, Vec<Record>)>;
@@ -32,14 +36,17 @@ const CHECKS: &[(&str, Compare)] = &[
     ("check_syscall", security::check_syscall),
     ("check_task_fops", security::check_task_fops),
     ("check_ttys", security::nothing_hooked),
+    ("coredump", contents::coredump),
     ("cpuinfo", kernel::cpuinfo),
     ("dmesg", kernel::dmesg),
+    ("elfs", contents::elfs),
     ("envars", security::envars),
     ("ftrace", security::no_finding),
     ("hidden_modules", security::no_finding),
     ("hostname", kernel::hostname),
     ("ifconfig", network::ifconfig),
     ("iomem", kernel::iomem),
+    ("library_list", contents::library_list),
     ("lsmod", kernel::lsmod),
     ("lsmod_parameters", security::lsmod_parameters),
     ("lsmod_sections", security::lsmod_sections),
@@ -47,6 +54,7 @@ const CHECKS: &[(&str, Compare)] = &[
     ("maps", files::maps),
     ("mcat", files::mcat),
     ("mls", files::mls),
+    ("moddump", contents::moddump),
     ("modxview", security::modxview),
     ("mount", files::mount),
     ("netfilter", security::nothing_hooked),
@@ -58,19 +66,25 @@ const CHECKS: &[(&str, Compare)] = &[
     ("psxview", processes::psxview),
     ("ptrace", security::ptrace),
     ("tracepoints", security::no_finding),
+    ("vadmap", contents::vadmap),
 ];
 
 /// Commands whose truth (environments, sections, a bash) the small sample does not have.
-const LAB_ONLY: [&str; 9] = [
+const LAB_ONLY: [&str; 14] = [
     "bash",
     "check_proc_fops",
     "check_task_fops",
+    "coredump",
+    "elfs",
     "envars",
+    "library_list",
     "lsmod_parameters",
     "lsmod_sections",
     "mcat",
     "mls",
+    "moddump",
     "ptrace",
+    "vadmap",
 ];
 
 /// Names of the commands that can be compared with the small sample.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 
+use super::Records;
 use super::processes::nanoseconds;
 use crate::rekal::Row;
 use crate::table::Record;
@@ -12,8 +13,6 @@ use crate::truth::{Machine, Truth};
 
 /// What the guest's bash is told to do, line by line.
 const TYPED: &str = include_str!("../../../tools/guest-image/guest/history.txt");
-
-type Records = Result<(Vec<Record>, Vec<Record>)>;
 
 /// The typed lines in order. Which process is bash, and what was deleted from its list, is not compared.
 pub(super) fn bash(_: &Truth, rows: &[Row]) -> Records {
@@ -302,7 +301,7 @@ fn pid(row: &Row) -> String {
 
 impl Truth {
     /// The rest of a line of `/proc/PID/status`.
-    fn status(&self, pid: u32, key: &str) -> Result<String> {
+    pub(super) fn status(&self, pid: u32, key: &str) -> Result<String> {
         let status = self.text(&format!("proc/{pid}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix(key));
         line.map(|rest| rest.trim().to_owned()).with_context(|| format!("no line {key} for {pid}"))

@@ -1,0 +1,72 @@
+//! `pas2vas`: which processes map physical addresses, and where.
+//!
+//! Walks the page tables of every selected process once and looks all addresses up in them. Truth: `memmap`, `vtop`.
+
+use crate::os::linux::mm::space_of;
+use crate::os::linux::{KernelFact, ProcessFilter, task};
+use crate::os::translation::for_each_page;
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct Pas2vas;
+
+/// Options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Physical addresses
+    #[arg(required = true, value_name = "ADDRESS", value_parser = crate::parse::address)]
+    offsets: Vec<u64>,
+    /// Also the kernel's half of each address space
+    #[arg(long)]
+    all: bool,
+    /// Only processes with these ids
+    #[arg(long = "pid", value_name = "PID")]
+    pids: Vec<i32>,
+}
+
+row! {
+    pub struct Row {
+        /// Physical address.
+        physical as "Physical": Address,
+        /// Virtual address that is there.
+        virtual_address as "Virtual": Address,
+        /// Process id.
+        pid as "Pid": Read<i32>,
+        /// Name of the process.
+        name as "Name": Read<String>,
+    }
+}
+
+impl Plugin for Pas2vas {
+    const NAME: &'static str = "pas2vas";
+    const SUMMARY: &'static str = "Find the processes that map physical addresses";
+    const ACTIVE: Active = Active::Linux;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let kernel = session.fact::<KernelFact>()?;
+        let end = if args.all { u64::MAX } else { kernel.user_end() };
+        let mut wanted = args.offsets.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let processes = ProcessFilter { pids: args.pids.clone(), ..ProcessFilter::default() };
+        for task in processes.tasks(session, &kernel)? {
+            let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
+            for_each_page(&session.notes, &task::describe(&task), &space, end, true, |run| {
+                let first = wanted.partition_point(|physical| *physical < run.target);
+                let inside = wanted.get(first..).unwrap_or_default().iter();
+                for physical in inside.take_while(|physical| **physical - run.target < run.len) {
+                    out.push(Row {
+                        physical: Address(*physical),
+                        virtual_address: Address(run.start.wrapping_add(physical.wrapping_sub(run.target))),
+                        pid: task.pid(),
+                        name: task.name(),
+                    })?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
