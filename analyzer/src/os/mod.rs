@@ -9,6 +9,7 @@
 pub mod address_space;
 pub mod expression;
 pub mod linux;
+pub mod search;
 pub mod symbols;
 pub mod system;
 pub mod translation;

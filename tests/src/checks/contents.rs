@@ -228,3 +228,25 @@ pub(super) fn vadmap(truth: &Truth, rows: &[Row]) -> Records {
     let found = swapped.into_iter().map(|(pid, kib)| Record::new(pid).cell("swapped", kib));
     Ok((wanted, found.collect()))
 }
+
+/// Code that can be written, or that no file holds but the kernel's own.
+pub(super) fn malfind(truth: &Truth, rows: &[Row]) -> Records {
+    let mut wanted = Vec::new();
+    for process in truth.processes()? {
+        for area in truth.areas(process.pid)? {
+            let suspicious =
+                area.permissions.contains("wx") || area.permissions.contains('x') && area.inode == 0;
+            if suspicious && area.path != "[vdso]" && area.path != "[vsyscall]" {
+                wanted.push(
+                    Record::new(format!("pid {} at {}", process.pid, hex(area.start)))
+                        .cell("end", hex(area.end))
+                        .cell("flags", &area.permissions),
+                );
+            }
+        }
+    }
+    let found = rows
+        .iter()
+        .map(|row| row.record(format!("{} at {}", pid(row), row.text("start")), &["end", "flags"]));
+    Ok((wanted, found.collect()))
+}

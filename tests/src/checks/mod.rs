@@ -51,6 +51,7 @@ const CHECKS: &[(&str, Compare)] = &[
     ("lsmod_parameters", security::lsmod_parameters),
     ("lsmod_sections", security::lsmod_sections),
     ("lsof", files::lsof),
+    ("malfind", contents::malfind),
     ("maps", files::maps),
     ("mcat", files::mcat),
     ("mls", files::mls),

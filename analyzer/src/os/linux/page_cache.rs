@@ -5,6 +5,7 @@
 //! in `CONFIG_SPARSEMEM` without `CONFIG_SPARSEMEM_VMEMMAP` and in `CONFIG_DISCONTIGMEM`, pages are not found.)
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use object::walk::{self, End};
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
@@ -214,10 +215,66 @@ pub fn pages(kernel: &Kernel, inode: &Inode<'_>) -> Read<Pages> {
     let place = |page: u64| {
         page.checked_sub(first).map(|offset| offset / size.max(1)).and_then(|n| n.checked_mul(page_size))
     };
-    // Values stand for pages that were swapped or thrown out.
-    let in_memory = entries.entries.iter().filter(|(_, entry)| entry & 1 == 0);
-    let physical = in_memory.filter_map(|&(number, page)| Some((number, place(page)?))).collect();
+    let mut physical = BTreeMap::new();
+    // Entry, its first index, and the index before this one: of a large folio all indexes have the first page.
+    let mut folio: Option<(u64, u64, u64)> = None;
+    for (number, page) in entries.entries {
+        let first = match folio {
+            Some((same, first, last)) if same == page && last.checked_add(1) == Some(number) => first,
+            _ => number,
+        };
+        folio = Some((page, first, number));
+        // Values stand for pages that were swapped or thrown out.
+        if page & 1 == 0
+            && let Some(start) = place(page)
+        {
+            physical.insert(number, start.wrapping_add((number - first).wrapping_mul(page_size)));
+        }
+    }
     Ok(Pages { physical, end: entries.end })
+}
+
+/// The content of a file as far as it is in memory, from its start to its end; zeros stand for the rest.
+pub struct Content<'k> {
+    kernel: &'k Kernel,
+    pages: BTreeMap<u64, u64>,
+    size: u64,
+    at: u64,
+    cached: u64,
+}
+
+impl<'k> Content<'k> {
+    /// Of a file of `size` bytes with these pages.
+    #[must_use]
+    pub fn new(kernel: &'k Kernel, pages: Pages, size: u64) -> Self {
+        Self { kernel, pages: pages.physical, size, at: 0, cached: 0 }
+    }
+
+    /// Bytes so far that were in memory.
+    #[must_use]
+    pub fn cached(&self) -> u64 {
+        self.cached
+    }
+}
+
+impl io::Read for Content<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let page_size = self.kernel.page_size().max(1);
+        let inside = self.at % page_size;
+        let left = self.size.saturating_sub(self.at).min(page_size - inside);
+        let len = usize::try_from(left).unwrap_or(0).min(buf.len());
+        let Some(buf) = buf.get_mut(..len) else { return Ok(0) };
+        let page = self.pages.get(&(self.at / page_size));
+        let read =
+            page.is_some_and(|page| self.kernel.physical().read_at(page.wrapping_add(inside), buf).is_ok());
+        if read {
+            self.cached = self.cached.saturating_add(len as u64);
+        } else {
+            buf.fill(0);
+        }
+        self.at = self.at.saturating_add(len as u64);
+        Ok(len)
+    }
 }
 
 /// Address of the `struct page` of physical page 0, whether or not there is memory: the variable `vmemmap_base` of x86-64,

@@ -46,7 +46,8 @@ layout! {
 /// The entries of a tree and how the walk ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries {
-    /// Index and entry, ascending by index; entries are pointers or, with bit 0 set, values.
+    /// Index and entry, ascending by index; entries are pointers or, with bit 0 set, values. An entry that stands for
+    /// several indexes (a large folio of the page cache) is given for each of them.
     pub entries: Vec<(u64, u64)>,
     /// How the walk ended; entries beside a broken node are still found.
     pub end: End,
@@ -105,7 +106,7 @@ pub fn entries(target: &Target, root: u64) -> Read<Entries> {
         head => head?,
     };
     let mut walk = Walk { target, shape, seen: HashSet::new(), entries: Vec::new(), end: End::Complete };
-    walk.slot(head, 0, 64);
+    walk.slot(head, 0, 64, 0);
     walk.entries.sort_unstable();
     Ok(Entries { entries: walk.entries, end: walk.end })
 }
@@ -120,15 +121,12 @@ struct Walk<'t> {
 
 impl Walk<'_> {
     /// Takes what a slot holds. `above` is the shift of the node the slot is in: those below have a smaller one, so the
-    /// recursion is at most 64 deep whatever the image says.
-    fn slot(&mut self, entry: u64, index: u64, above: u8) {
+    /// recursion is at most 64 deep whatever the image says. `span` is the binary logarithm of the indexes it stands for.
+    fn slot(&mut self, entry: u64, index: u64, above: u8, span: u8) {
         let Some(node) = self.shape.node_of(entry) else {
-            // Other internal entries: siblings, retries, reserved slots.
-            let is_entry = entry != 0 && entry & self.shape.tag_mask != self.shape.tag;
-            match is_entry {
-                true if self.entries.len() < MAX_ENTRIES => self.entries.push((index, entry)),
-                true => self.stop(End::Truncated { limit: MAX_ENTRIES }),
-                false => {}
+            // Other internal entries: retries, reserved slots.
+            if entry != 0 && entry & self.shape.tag_mask != self.shape.tag {
+                self.entry(entry, index, span);
             }
             return;
         };
@@ -155,10 +153,34 @@ impl Walk<'_> {
             Ok(bytes) => bytes,
             Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
         };
-        for (slot, bytes) in (0u64..).zip(bytes.chunks_exact(usize::from(width))) {
-            let entry = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-            let below = slot.checked_shl(u32::from(shift)).unwrap_or(0);
-            self.slot(entry, index.wrapping_add(below), shift);
+        let slots: Vec<u64> = bytes
+            .chunks_exact(usize::from(width))
+            .map(|bytes| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+            .collect();
+        for (slot, &entry) in (0u64..).zip(&slots) {
+            let below = index.wrapping_add(slot.checked_shl(u32::from(shift)).unwrap_or(0));
+            // The slots behind that of a large entry name it (`xa_is_sibling`).
+            let sibling = (self.shape.tag == 2 && entry & 3 == 2 && entry >> 2 < slot)
+                .then(|| usize::try_from(entry >> 2).ok().and_then(|first| slots.get(first)))
+                .flatten();
+            match sibling {
+                Some(&first) if self.shape.node_of(first).is_none() => {
+                    self.slot(first, below, shift, shift);
+                }
+                Some(_) => {}
+                None => self.slot(entry, below, shift, shift),
+            }
+        }
+    }
+
+    /// Adds an entry for each of the indexes it stands for.
+    fn entry(&mut self, entry: u64, index: u64, span: u8) {
+        let count = 1u64.checked_shl(span.into()).unwrap_or(u64::MAX);
+        for number in 0..count {
+            if self.entries.len() >= MAX_ENTRIES {
+                return self.stop(End::Truncated { limit: MAX_ENTRIES });
+            }
+            self.entries.push((index.wrapping_add(number), entry));
         }
     }
 
@@ -243,6 +265,23 @@ mod tests {
         let found = entries(&memory.target(XARRAY), 0).expect("tree").entries;
         assert_eq!(found.len(), 4);
         assert_eq!(found[3], (34, 0x41), "a value entry has bit 0 set");
+    }
+
+    #[test]
+    fn large_entries_are_given_for_each_index() {
+        let mut memory = tree(2);
+        // Four slots of a node with shift 0: an entry and three siblings of slot 4.
+        memory.word(0x4008 + 4 * 8, 0xffff_8880_0000_4000);
+        for slot in 5..8 {
+            memory.word(0x4008 + slot * 8, 4 << 2 | 2);
+        }
+        // An entry in a node with shift 4 stands for 16 indexes.
+        memory.word(0x2008 + 8 * 8, 0xffff_8880_0000_8000);
+        let found = entries(&memory.target(XARRAY), 0).expect("tree");
+        let mut expected = EXPECTED.to_vec();
+        expected.extend((36..40).map(|index| (index, 0xffff_8880_0000_4000)));
+        expected.extend((128..144).map(|index| (index, 0xffff_8880_0000_8000)));
+        assert_eq!((found.entries, found.end), (expected, End::Complete));
     }
 
     #[test]
