@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use crate::cli::{help, options};
+use crate::cli::{batch, help, options};
 use crate::error::Error;
 use crate::output::OutputFile;
 use crate::plugin::DynPlugin;
@@ -57,7 +57,9 @@ pub fn tree() -> Command {
         .map(|plugin| help::plugin_command(*plugin).after_help(help::columns(*plugin)));
     options::command()
         .allow_external_subcommands(false)
-        .subcommands(plugins.chain(commands()).map(|command| command.no_binary_name(false)))
+        .subcommands(
+            plugins.chain(commands()).chain([batch::command()]).map(|command| command.no_binary_name(false)),
+        )
         .disable_help_subcommand(true)
         .no_binary_name(false)
         .bin_name("rekal")

@@ -5,6 +5,7 @@
 //! ```
 //! Only the command that is asked for builds its options; `generate` and `help` are the only users of all of them.
 
+pub mod batch;
 pub mod config;
 pub mod generate;
 pub mod help;
@@ -63,6 +64,15 @@ fn dispatch(arguments: &[OsString]) -> Result<u8, Error> {
     };
     let rest: Vec<OsString> = rest.get_many::<OsString>("").into_iter().flatten().cloned().collect();
 
+    if name == "batch" {
+        return match parse::command(batch::command(), name, &rest)? {
+            Parsed::Help(text) => print(&text),
+            Parsed::Matches(matches) => {
+                let (session, mut settings) = start(&globals)?;
+                batch::run(&matches, &session, &mut settings)
+            }
+        };
+    }
     if let Some(command) = generate::commands().into_iter().find(|command| command.get_name() == name) {
         return match parse::command(command, name, &rest)? {
             Parsed::Help(text) => print(&text),
@@ -141,7 +151,7 @@ fn unknown_command(name: &str) -> Error {
     }
     let generators = generate::commands();
     let known = plugins::ALL.iter().map(|plugin| plugin.name());
-    let known = known.chain(generators.iter().map(clap::Command::get_name));
+    let known = known.chain(generators.iter().map(clap::Command::get_name)).chain(["batch"]);
     let near = nearest::nearest(name, known);
     if near.is_empty() {
         error.with_hint("rekal --help lists all commands")

@@ -96,6 +96,12 @@ pub fn sample_names() -> impl Iterator<Item = &'static str> {
 /// Commands about something that only x86 has.
 const X86_ONLY: [&str; 1] = ["check_idt"];
 
+/// Whether a command writes files, whose names differ from run to run.
+#[must_use]
+pub fn writes(name: &str) -> bool {
+    ["coredump", "mcat", "moddump"].contains(&name)
+}
+
 /// What a command must be told.
 fn arguments(name: &str) -> &'static [&'static str] {
     match name {

@@ -138,7 +138,7 @@ fn absent(area: &Vma<'_>, at: u64) -> State {
 }
 
 fn entry_state(space: &VirtualSpace, entry: u64, inside: u64) -> State {
-    if space.paging().entry_bytes != 8 || space.paging().levels.len() < 4 || space.paging().bits < 48 {
+    if !space.paging().name.starts_with("x64") {
         return State::Special(entry);
     }
     if entry & PROT_NONE != 0 {

@@ -66,7 +66,8 @@ impl Plugin for Mfind {
                 dentry: Address(file.dentry.addr()),
                 inode_address: Address(file.inode.addr()),
                 size: file.inode.size().map(|size| ByteSize(size.0)),
-                cached: cached.map(|pages| ByteSize((pages.physical.len() as u64).saturating_mul(kernel.page_size()))),
+                cached: cached
+                    .map(|pages| ByteSize((pages.physical.len() as u64).saturating_mul(kernel.page_size()))),
                 path,
             })
         })?;
