@@ -14,11 +14,12 @@
 
 mod made;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use made::{CREATED, Image, offices, sorted, systems};
 use testkit::scenario::Scenario;
-use testkit::{Callback, Endpoint, Protocol, filetime};
+use testkit::{Callback, Endpoint, Kind, Protocol, filetime};
 
 /// A time of the machine as commands print it; it is less than an hour old.
 fn time(filetime_of: u64) -> String {
@@ -225,5 +226,90 @@ fn timers_are_those_described() {
             });
         let columns = ["_KTIMER", "due", "due_time", "period", "sig", "routine", "symbol"];
         assert_eq!(sorted(image.cells(&["timers"], &columns)), sorted(expected.collect()), "{name}");
+    }
+}
+
+#[test]
+fn pools_are_those_described() {
+    for (name, scenario, built, image) in offices() {
+        let machine = &built.snapshot.machine;
+        let found =
+            image.cells(&["pool_tracker"], &["tag", "nonpaged", "nonpaged_bytes", "paged", "paged_bytes"]);
+        let mut rows: BTreeMap<[u8; 4], [(u64, u64); 2]> = BTreeMap::new();
+        for (&(tag, kind), &total) in machine.tracked() {
+            rows.entry(tag).or_default()[usize::from(kind == Kind::Paged)] = total;
+        }
+        let expected = rows.iter().map(|(tag, [nonpaged, paged])| {
+            // The tags of objects are protected in older systems, which is no part of their name.
+            let tag: Vec<char> = tag.iter().map(|byte| char::from(byte & 0x7f)).collect();
+            let tag: String = tag.into_iter().collect();
+            format!("{tag} | {} | {} | {} | {}", nonpaged.0, nonpaged.1, paged.0, paged.1)
+        });
+        assert_eq!(sorted(found), sorted(expected.collect()), "{name}");
+
+        let columns = ["type", "index", "size", "start", "comment"];
+        let found = image.cells(&["pools"], &columns);
+        let (nonpaged, paged) = (machine.system.nonpaged_pool, machine.system.paged_pool);
+        let pool = |kind: &str, of: Kind| {
+            let bytes = machine.described()[&of].1;
+            let (size, start) = match (name, of) {
+                // Whole pages are counted.
+                ("Windows XP", Kind::NonPaged) => (bytes.next_multiple_of(4096), format!("{nonpaged:#x}")),
+                ("Windows XP", Kind::Paged) => (bytes.next_multiple_of(4096), format!("{paged:#x}")),
+                (_, Kind::NonPaged) => (bytes, format!("{nonpaged:#x}")),
+                // Windows 7 has no variable for it.
+                (_, Kind::Paged) => (bytes, String::new()),
+            };
+            format!("{kind} | 0 | {size} | {start} | ")
+        };
+        let mut expected = if machine.described().is_empty() {
+            let heap = |(slot, (kind, start)): (usize, (&str, u64))| {
+                let size = (0x100 + slot) * 4096;
+                format!("{kind} | 0 | {size} | {start:#x} | heap {slot} of memory node 0")
+            };
+            let kinds = [
+                ("NonPagedPool", nonpaged),
+                ("NonPagedPoolNx", nonpaged),
+                ("PagedPool", paged),
+                ("PagedPool", paged),
+            ];
+            kinds.into_iter().enumerate().map(heap).collect()
+        } else {
+            vec![pool("NonPagedPool", Kind::NonPaged), pool("PagedPool", Kind::Paged)]
+        };
+        let sessions = found.iter().filter(|row| row.starts_with("PagedPoolSession")).count();
+        let mut numbers: Vec<u32> = scenario.processes.iter().filter_map(|process| process.session).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(sessions, numbers.len(), "{name}: {found:?}");
+        expected.sort();
+        let own: Vec<String> = found.into_iter().filter(|row| !row.starts_with("PagedPoolSession")).collect();
+        assert_eq!(sorted(own), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_hidden_debugger_block_is_read() {
+    for (name, system) in systems() {
+        let scenario = Scenario::office(&system);
+        let mut built = scenario.build(system);
+        built.snapshot.machine.encode_debugger_data();
+        let image = Image::of(&built.snapshot);
+        let system = &built.snapshot.machine.system;
+        let base = system.kernel_base;
+        let head = base + system.layouts.profile().symbol("PsActiveProcessHead").expect("a symbol");
+        let found = image.cells(&["kdbgscan"], &["Key", "Value"]);
+        for row in [
+            "Hidden | true".to_owned(),
+            "Tag found | true".to_owned(),
+            format!("Kernel base | {base:#x}"),
+            format!("PsActiveProcessHead | {head:#x}"),
+            format!("Build | {}", system.build_lab),
+        ] {
+            assert!(found.contains(&row), "{name}: {row:?} is not in {found:#?}");
+        }
+        // Nothing in physical memory shows it.
+        let found = image.cells(&["kdbgscan", "--full_scan"], &["Key"]);
+        assert!(!found.contains(&"Offset (P)".to_owned()), "{name}: {found:?}");
     }
 }

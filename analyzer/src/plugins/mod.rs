@@ -126,6 +126,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &windows::object_types::ObjectTypes,
     &windows::pedump::Pedump,
     &windows::phys_map::PhysMap,
+    &windows::pool_tracker::PoolTracker,
+    &windows::pools::Pools,
     &windows::privileges::Privileges,
     &windows::procdump::Procdump,
     &windows::pslist::Pslist,

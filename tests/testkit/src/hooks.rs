@@ -60,11 +60,13 @@ impl Machine {
             Callback::Thread => self.notify("PspCreateThreadNotifyRoutine", target),
             Callback::Image => self.notify("PspLoadImageNotifyRoutine", target),
             Callback::Registry if self.symbol_if("CallbackListHead").is_none() => {
+                self.set_variable32("CmpCallBackCount", 1);
                 self.notify("CmpCallBackVector", target)
             }
             Callback::Registry => {
                 let record = self.listed("CallbackListHead", *b"CMcb", 0x60, &[(0x28, target)]);
                 self.unicode_string(record + 0x30, "380010");
+                self.set_variable32("CmpCallBackCount", 1);
                 record
             }
             Callback::BugCheck => {

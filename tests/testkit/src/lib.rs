@@ -54,7 +54,7 @@ pub use network::{Endpoint, Protocol};
 pub use objects::{ObjectOptions, info};
 pub use paging::Paging;
 pub use physical::{PAGE, Physical};
-pub use pool::Kind;
+pub use pool::{Kind, Totals};
 pub use processes::{Parameters, Placed, Process, Thread, filetime};
 pub use system::{Companion, Pdb, System};
 pub use token::{Privilege, Token, sid_bytes};

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use crate::machine::{Machine, SpaceId};
 use crate::physical::PAGE;
 
+/// Bytes of the region of a pool.
+pub(crate) const POOL_REGION: u64 = 0x100_0000_0000;
+
 /// The pool an allocation comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -34,12 +37,25 @@ pub(crate) struct Pools {
     next: BTreeMap<Kind, u64>,
     /// Allocations without a header: address, tag, bytes, kind.
     pub(crate) big: Vec<(u64, [u8; 4], u64, Kind)>,
+    /// What the pool tracker was told.
+    tracked: Totals,
+    /// Allocations and bytes that the descriptor of each kind was told.
+    described: BTreeMap<Kind, (u64, u64)>,
 }
+
+/// Number of allocations and their bytes by tag and kind.
+pub type Totals = BTreeMap<([u8; 4], Kind), (u64, u64)>;
 
 impl Pools {
     pub(crate) fn new(nonpaged: u64, paged: u64) -> Self {
         let next = BTreeMap::from([(Kind::NonPaged, nonpaged), (Kind::Paged, paged)]);
-        Self { blocks: BTreeMap::new(), next, big: Vec::new() }
+        Self {
+            blocks: BTreeMap::new(),
+            next,
+            big: Vec::new(),
+            tracked: Totals::new(),
+            described: BTreeMap::new(),
+        }
     }
 
     /// First free address of a pool.
@@ -48,7 +64,7 @@ impl Pools {
     }
 
     /// Sum of allocated bytes and number of allocations by tag and kind: what the pool tracker says.
-    pub(crate) fn totals(&self) -> BTreeMap<([u8; 4], Kind), (u64, u64)> {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = BTreeMap::new();
         let small = self.blocks.values().map(|block| (block.tag, block.kind, block.bytes));
         for (tag, kind, bytes) in
@@ -141,11 +157,12 @@ impl Machine {
         }
     }
 
-    /// The pools' own descriptions, where the kernel has public ones: one of each kind, `PoolVector`.
+    /// The pools' own descriptions: one descriptor of each kind, `PoolVector`, or one memory node of heaps, `ExPoolState`.
     pub(crate) fn make_pool_descriptors(&mut self) {
         let (Some(vector), Some(size)) =
             (self.symbol_if("PoolVector"), self.system.layouts.size_if("_POOL_DESCRIPTOR"))
         else {
+            self.make_pool_heaps();
             return;
         };
         let totals = self.pools.totals();
@@ -157,6 +174,7 @@ impl Machine {
         for (index, kind, at) in [(0, Kind::NonPaged, nonpaged), (1, Kind::Paged, paged)] {
             let own = totals.iter().filter(|((_, of), _)| *of == kind).map(|(_, total)| total);
             let (count, bytes) = own.fold((0, 0), |sum, total| (sum.0 + total.0, sum.1 + total.1));
+            self.pools.described.insert(kind, (count, bytes));
             self.at("_POOL_DESCRIPTOR", at)
                 .set("PoolType", index)
                 .set("PoolIndex", 0)
@@ -171,28 +189,83 @@ impl Machine {
         self.set_variable32("ExpNumberOfNonPagedPools", 1);
     }
 
+    /// Heaps of one memory node, and the regions they take from.
+    fn make_pool_heaps(&mut self) {
+        let Some(state) = self.symbol_if("ExPoolState") else { return };
+        self.at("_EX_POOL_HEAP_MANAGER_STATE", state).set("NumberOfPools", 1);
+        let node = self.at("_EX_POOL_HEAP_MANAGER_STATE", state).member("PoolNode[0]");
+        let size = self.system.layouts.size("_SEGMENT_HEAP");
+        for slot in 0..4 {
+            let heap = self.allocate(Kind::NonPaged, *b"Heap", size);
+            self.at("_SEGMENT_HEAP", heap)
+                .set("Signature", 0xDDEE_DDEE)
+                .set("MemStats.TotalCommittedPages", 0x100 + slot);
+            self.write_pointer(SpaceId::SYSTEM, node + slot * self.pointer_size(), heap);
+        }
+        let size = self.system.layouts.size("_MI_VISIBLE_STATE");
+        let visible = self.allocate(Kind::NonPaged, *b"MmVs", size);
+        self.set_variable("MiVisibleState", visible);
+        for (region, start) in [
+            ("AssignedRegionNonPagedPool", self.system.nonpaged_pool),
+            ("AssignedRegionPagedPool", self.system.paged_pool),
+        ] {
+            let enums = self.system.layouts.profile().enums().expect("readable enums");
+            let number = enums["_MI_ASSIGNED_REGION_TYPES"].values[region];
+            let at = self.at("_MI_VISIBLE_STATE", visible).member(&format!("SystemVaRegions[{number}]"));
+            self.at("_MI_SYSTEM_VA_ASSIGNMENT", at)
+                .set("BaseAddress", start)
+                .set("NumberOfBytes", POOL_REGION);
+        }
+    }
+
     /// The table that counts allocations by tag: `PoolTrackTable`.
     pub(crate) fn make_pool_tracker(&mut self) {
+        let totals = self.pools.totals();
         let mut rows: BTreeMap<[u8; 4], [(u64, u64); 2]> = BTreeMap::new();
-        for ((tag, kind), total) in self.pools.totals() {
+        for (&(tag, kind), &total) in &totals {
             rows.entry(tag).or_default()[usize::from(kind == Kind::Paged)] = total;
         }
+        self.pools.tracked = totals;
         let name = "_POOL_TRACKER_TABLE";
         let entry = self.system.layouts.size(name);
         let count = (rows.len() as u64 + 8).next_power_of_two();
-        let table = self.allocate(Kind::NonPaged, *b"PoTr", (count * entry).max(PAGE));
+        let bytes = (count * entry).max(PAGE);
+        let table = self.allocate(Kind::NonPaged, *b"PoTr", bytes);
+        // Each processor counts by itself, and frees what others made.
+        let second = self.symbol_if("ExPoolTagTables").map(|tables| {
+            let second = self.allocate(Kind::NonPaged, *b"PoTr", bytes);
+            self.write_pointer(SpaceId::SYSTEM, tables, table);
+            self.write_pointer(SpaceId::SYSTEM, tables + self.pointer_size(), second);
+            second
+        });
         for (index, (tag, [nonpaged, paged])) in (0u64..).zip(rows) {
+            let freed = if second.is_some() && index % 3 == 0 { 5 } else { 0 };
+            let key = u64::from(u32::from_le_bytes(tag));
             self.at(name, table + index * entry)
-                .set("Key", u64::from(u32::from_le_bytes(tag)))
-                .set("NonPagedAllocs", nonpaged.0)
-                .set("NonPagedBytes", nonpaged.1)
+                .set("Key", key)
+                .set("NonPagedAllocs", nonpaged.0 + freed)
+                .set("NonPagedBytes", nonpaged.1 + freed * 0x40)
                 .set("PagedAllocs", paged.0)
                 .set("PagedBytes", paged.1);
+            if let Some(second) = second.filter(|_| freed != 0) {
+                self.at(name, second + index * entry)
+                    .set("Key", key)
+                    .set("NonPagedFrees", freed)
+                    .set("NonPagedBytes", 0u64.wrapping_sub(freed * 0x40));
+            }
         }
         self.set_variable("PoolTrackTable", table);
         self.set_variable("PoolTrackTableSize", count);
-        // One table per processor.
-        self.set_variable("ExPoolTagTables", table);
+    }
+
+    /// What the pool tracker was told.
+    pub fn tracked(&self) -> &Totals {
+        &self.pools.tracked
+    }
+
+    /// Allocations and bytes that the descriptors were told, by kind.
+    pub fn described(&self) -> &BTreeMap<Kind, (u64, u64)> {
+        &self.pools.described
     }
 
     fn pool_header(&mut self, at: u64, previous: u64, bytes: u64, tag: [u8; 4], kind: Option<Kind>) {

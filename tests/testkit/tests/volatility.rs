@@ -11,12 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Command;
 
+use profile::Profile;
 use profile::isf::document_to_isf;
 use serde_json::Value;
 use testkit::scenario::{DEEP_TABLE_PID, Scenario};
-use testkit::{CrashDump, Protocol, Snapshot, System, profiles, win7_trial};
+use testkit::{Callback, CrashDump, Pdb, Protocol, Snapshot, System, profiles, win7_trial};
 
 /// Volatility and Rekall print kernel addresses without their upper 16 bits.
 const MASK: u64 = 0xFFFF_FFFF_FFFF;
@@ -31,27 +33,11 @@ impl Written {
         let folder = tempfile::tempdir().expect("a scratch folder");
         snapshot.write_raw(&folder.path().join("image.raw")).expect("a written image");
         let system = &snapshot.machine.system;
-        let document = system.layouts.profile().to_document().expect("a readable profile");
-        let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
-        let (guid, age) = system.pdb.guid_age.split_at(32);
-        let machine = if system.is_64() { 34404 } else { 332 };
-        isf["metadata"]["windows"] = serde_json::json!({"pdb": {
-            "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": system.pdb.name, "machine_type": machine
-        }});
         std::fs::create_dir(folder.path().join("cache")).expect("a folder");
-        let symbols = folder.path().join("windows").join(&system.pdb.name);
-        std::fs::create_dir_all(&symbols).expect("a folder");
-        std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
+        let machine = if system.is_64() { 34404 } else { 332 };
+        write_symbols(folder.path(), system.layouts.profile(), &system.pdb, machine);
         if let Some(tcpip) = &system.tcpip {
-            let document = tcpip.profile.to_document().expect("a readable profile");
-            let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
-            let (guid, age) = tcpip.pdb.guid_age.split_at(32);
-            isf["metadata"]["windows"] = serde_json::json!({"pdb": {
-                "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": tcpip.pdb.name, "machine_type": machine
-            }});
-            let symbols = folder.path().join("windows").join(&tcpip.pdb.name);
-            std::fs::create_dir_all(&symbols).expect("a folder");
-            std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
+            write_symbols(folder.path(), &tcpip.profile, &tcpip.pdb, machine);
         }
         Self { folder }
     }
@@ -79,6 +65,24 @@ impl Written {
             text.find('[').unwrap_or_else(|| panic!("{plugin}: {}", String::from_utf8_lossy(&output.stderr)));
         serde_json::from_str(&text[start..]).expect("rows")
     }
+}
+
+/// Writes symbols where Volatility finds them below a folder.
+fn write_symbols(folder: &Path, profile: &Profile, pdb: &Pdb, machine: u32) {
+    let document = profile.to_document().expect("a readable profile");
+    let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
+    // Names of strings, which it refuses.
+    isf["symbols"].as_object_mut().expect("symbols").retain(|name, _| !name.contains('!'));
+    // A type that its plugins ask for though no struct has it.
+    isf["base_types"]["unsigned int"] =
+        serde_json::json!({"size": 4, "signed": false, "kind": "int", "endian": "little"});
+    let (guid, age) = pdb.guid_age.split_at(32);
+    isf["metadata"]["windows"] = serde_json::json!({"pdb": {
+        "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": pdb.name, "machine_type": machine
+    }});
+    let symbols = folder.join("windows").join(&pdb.name);
+    std::fs::create_dir_all(&symbols).expect("a folder");
+    std::fs::write(symbols.join(format!("{guid}-{age}.json")), isf.to_string()).expect("a file");
 }
 
 /// Whether Volatility may be run.
@@ -293,6 +297,55 @@ fn check_network(system: System) {
     // It reads a table that has grown as one array.
     if !grown {
         assert_eq!(found("windows.netstat"), rows(false));
+    }
+}
+
+/// Compares callbacks and timers of the office machine with what Volatility finds.
+fn check_hooks(system: System) {
+    let scenario = Scenario::office(&system);
+    let is_64 = system.is_64();
+    let built = scenario.build(system);
+    let written = Written::new(&built.snapshot);
+    let routine = |index: usize, offset: u64| (scenario.drivers[index].module.base + offset) & MASK;
+    let mut expected: BTreeSet<(&str, u64)> = BTreeSet::new();
+    for &(kind, index, offset) in &scenario.callbacks {
+        let name = match kind {
+            Callback::Process => "PspCreateProcessNotifyRoutine",
+            Callback::Thread => "PspCreateThreadNotifyRoutine",
+            Callback::Image => "PspLoadImageNotifyRoutine",
+            Callback::Registry if is_64 => "CmRegisterCallbackEx",
+            Callback::Registry => "CmRegisterCallback",
+            // It reads the others by scans of pool tags, with other words.
+            _ => continue,
+        };
+        expected.insert((name, routine(index, offset)));
+    }
+    let rows = written.rows("windows.callbacks");
+    let address = |row: &Value, key: &str| row[key].as_u64().expect("an address") & MASK;
+    let known = ["PspCreate", "PspLoad", "CmRegister"];
+    let found =
+        rows.iter().filter(|row| known.iter().any(|name| row["Type"].as_str().unwrap().starts_with(name)));
+    let found: BTreeSet<(&str, u64)> =
+        found.map(|row| (row["Type"].as_str().unwrap(), address(row, "Callback"))).collect();
+    assert_eq!(found, expected);
+    let expected: BTreeSet<(u64, u64, u64)> = scenario
+        .timers
+        .iter()
+        .zip(&built.timers)
+        .map(|(&(_, period, index, offset), at)| (at & MASK, period, routine(index, offset)))
+        .collect();
+    let rows = written.rows("windows.timers");
+    let timer = |row: &Value| {
+        (address(row, "Offset"), row["Period(ms)"].as_u64().expect("a number"), address(row, "Routine"))
+    };
+    assert_eq!(rows.iter().map(timer).collect::<BTreeSet<_>>(), expected);
+}
+
+#[test]
+fn volatility_reads_the_callbacks_and_timers_of_the_office_machine() {
+    if wanted() {
+        let systems = [profiles::windows_7(), profiles::windows_10(), profiles::windows_11()];
+        systems.into_iter().flatten().chain([profiles::windows_xp_pae()]).for_each(check_hooks);
     }
 }
 

@@ -10,16 +10,14 @@
 //! `KBUGCHECK_REASON_CALLBACK_RECORD`); for the others Ligh et al., The Art of Memory Forensics, ch. 13, and windows_facts of
 //! Rekall. Symbols decide which of them a kernel has.
 
-use object::walk::{self, MAX_NODES};
+use object::walk;
 use object::{Absent, Addr, Ptr, Read, Target, layout};
 
-use super::Kernel;
 use super::driver::{Device, Driver};
 use super::namespace;
 use super::object_header::ObjectType;
 use super::unicode::UnicodeString;
 use crate::notes::Notes;
-use crate::session::Session;
 use crate::table::text_of;
 
 /// `IRP_MJ_SHUTDOWN`.
@@ -28,6 +26,8 @@ const SHUTDOWN: u64 = 16;
 const MAX_SLOTS: u64 = 100;
 /// Most lists of an array of lists: `NOTIFY_DEVICE_CLASS_HASH_BUCKETS`.
 const CLASS_LISTS: u64 = 13;
+/// Most records of a list; systems have a few.
+const MAX_RECORDS: usize = 1 << 14;
 /// Longest name of a component, in bytes.
 const MAX_COMPONENT: usize = 64;
 
@@ -100,9 +100,10 @@ const CHAINS: &[&str] =
     &["KiNmiCallbackListHead", "SeFileSystemNotifyRoutinesHead", "SeFileSystemNotifyRoutinesExHead"];
 
 /// All routines that are registered. What is missing is noted.
-pub fn callbacks(session: &Session, kernel: &Kernel) -> Vec<Callback> {
-    let mut search = Search { target: kernel.target(), notes: &session.notes, found: Vec::new() };
-    let known = |name: &str| kernel.target().symbol(name).is_ok();
+#[must_use]
+pub fn callbacks(notes: &Notes, target: &Target) -> Vec<Callback> {
+    let mut search = Search { target, notes, found: Vec::new() };
+    let known = |name: &str| target.symbol(name).is_ok();
     for kind in ARRAYS.iter().filter(|kind| known(kind)) {
         search.array(kind);
     }
@@ -117,7 +118,7 @@ pub fn callbacks(session: &Session, kernel: &Kernel) -> Vec<Callback> {
     // Kernels of all versions have these; a profile of exports alone has not.
     for needed in ["PspCreateProcessNotifyRoutine", "KeBugCheckCallbackListHead"] {
         if !known(needed) {
-            session.notes.partial(format!("callbacks are missing: the profile lacks symbol {needed}"));
+            notes.partial(format!("callbacks are missing: the profile lacks symbol {needed}"));
         }
     }
     search.found
@@ -177,7 +178,8 @@ impl Search<'_> {
     fn lists(&mut self, kind: &'static str, count: u64, record: Record) {
         let Ok(first) = self.target.symbol(kind) else { return };
         for index in 0..count {
-            let walked = walk::list(self.target, first.wrapping_add(index * 2 * self.width()));
+            let walked =
+                walk::list_capped(self.target, first.wrapping_add(index * 2 * self.width()), MAX_RECORDS);
             self.notes.walk(kind, &walked.end);
             for at in walked.nodes {
                 let (routine, details) = self.read(record, at);
@@ -220,7 +222,7 @@ impl Search<'_> {
         let first = self.target.symbol(kind).map_err(Absent::from).and_then(|at| self.target.read_ptr(at));
         match first {
             Ok(first) => {
-                let walked = walk::chain(first, MAX_NODES, |at| self.target.read_ptr(at));
+                let walked = walk::chain(first, MAX_RECORDS, |at| self.target.read_ptr(at));
                 self.notes.walk(kind, &walked.end);
                 for record in walked.nodes {
                     let routine = self.pointer(record, self.width());
@@ -260,7 +262,7 @@ impl Search<'_> {
         for of in types {
             let Ok(Addr(head)) = TypeCallbacks::at(target, of.addr()).list() else { continue };
             let name = |of: &ObjectType<'_>| of.name().unwrap_or_else(|_| format!("{:#x}", of.addr()));
-            let walked = walk::list(target, head);
+            let walked = walk::list_capped(target, head, MAX_RECORDS);
             self.notes.walk(&format!("of callbacks of type {}", name(&of)), &walked.end);
             for record in walked.nodes {
                 for (offset, when) in [(first, "before"), (first.wrapping_add(width), "after")] {

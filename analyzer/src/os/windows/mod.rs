@@ -9,6 +9,7 @@
 //! scan, pool, reverse, object_scan     what remains in physical memory
 //! net                                  connections and sockets
 //! callback, timer                      what the kernel will call
+//! pool_descriptor, pool_tracker        what the kernel says of its pools
 //! resolver                            names of addresses
 //! ```
 
@@ -36,6 +37,8 @@ mod overlay;
 pub mod paged;
 pub mod physical_runs;
 pub mod pool;
+pub mod pool_descriptor;
+pub mod pool_tracker;
 pub mod process;
 pub mod process_scan;
 pub mod processor;

@@ -130,13 +130,52 @@ const STRUCTS: &str = r#"{
     "_LDR_DATA_TABLE_ENTRY": [128, {"InLoadOrderLinks": [0, ["_LIST_ENTRY"]], "BaseDllName": [88, ["_UNICODE_STRING"]]}],
     "_CM_KEY_BODY": [16, {"KeyControlBlock": [8, ["Pointer", {"target": "Void"}]]}],
     "_CM_KEY_CONTROL_BLOCK": [64, {"ParentKcb": [8, ["Pointer", {"target": "Void"}]], "NameBlock": [16, ["Pointer", {"target": "Void"}]]}],
+    "_RTL_DYNAMIC_HASH_TABLE": [40, {"TableSize": [8, ["unsigned long"]], "NumEntries": [20, ["unsigned long"]],
+        "Directory": [32, ["Pointer", {"target": "Void"}]]}],
+    "_RTL_BITMAP": [16, {"SizeOfBitMap": [0, ["unsigned long"]], "Buffer": [8, ["Pointer", {"target": "Void"}]]}],
+    "_DRIVER_OBJECT": [336, {"DriverName": [56, ["_UNICODE_STRING"]],
+        "MajorFunction": [112, ["Array", {"count": 28, "target": "Pointer", "target_args": {"target": "Void"}}]]}],
+    "_DEVICE_OBJECT": [184, {"DriverObject": [8, ["Pointer", {"target": "Void"}]]}],
+    "_KTIMER": [64, {"Header": [0, ["_DISPATCHER_HEADER"]], "DueTime": [24, ["unsigned long long"]],
+        "TimerListEntry": [32, ["_LIST_ENTRY"]], "Dpc": [48, ["Pointer", {"target": "_KDPC"}]],
+        "Period": [60, ["unsigned long"]]}],
+    "_KDPC": [64, {"DeferredRoutine": [24, ["Pointer", {"target": "Void"}]]}],
+    "_POOL_TRACKER_TABLE": [40, {"Key": [0, ["unsigned long"]], "NonPagedAllocs": [4, ["unsigned long"]],
+        "NonPagedFrees": [8, ["unsigned long"]], "NonPagedBytes": [16, ["unsigned long long"]],
+        "PagedAllocs": [24, ["unsigned long"]], "PagedFrees": [28, ["unsigned long"]],
+        "PagedBytes": [32, ["unsigned long long"]]}],
     "_CM_NAME_CONTROL_BLOCK": [32, {"Compressed": [0, ["unsigned char"]], "NameLength": [8, ["unsigned short"]],
         "Name": [16, ["unsigned short"]]}]
 }"#;
 
+/// Variables, one behind the other.
+const SYMBOLS: &[&str] = &[
+    "PsLoadedModuleList",
+    "ObTypeIndexTable",
+    "ObpInfoMaskToOffset",
+    "PspCreateProcessNotifyRoutine",
+    "KeBugCheckCallbackListHead",
+    "CallbackListHead",
+    "IopNotifyShutdownQueueHead",
+    "IopFsNotifyChangeQueueHead",
+    "PnpDeviceClassNotifyList",
+    "KiNmiCallbackListHead",
+    "KiTimerTableListHead",
+    "KiWaitNever",
+    "KiWaitAlways",
+    "PoolTrackTable",
+    "PoolTrackTableSize",
+    "ExPoolTagTables",
+    "PartitionTable",
+    "PartitionCount",
+    "TcpPortPool",
+    "UdpCompartmentSet",
+    "MmUnloadedDrivers",
+];
+
 fn hostile(words: &[u64]) -> Target {
     let mut constants = String::new();
-    for (n, symbol) in ["PsLoadedModuleList", "ObTypeIndexTable", "ObpInfoMaskToOffset"].iter().enumerate() {
+    for (n, symbol) in SYMBOLS.iter().enumerate() {
         let comma = if n == 0 { "" } else { ", " };
         write!(constants, "{comma}\"{symbol}\": {}", n * 64).unwrap();
     }
@@ -191,4 +230,58 @@ proptest! {
         }
         let _ = unicode::UnicodeString::at(&target, addr).text();
     }
+}
+
+proptest! {
+    // Each leads to many lists.
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_walk_over_a_hostile_network_and_kernel_ends(words in proptest::collection::vec(word(), WORDS), build in 0..30_000u32) {
+        let target = hostile(&words);
+        let notes = Notes::default();
+        let driver = net::Driver { base: START, profile: Arc::clone(target.types().profile()) };
+        let mut shapes = net::scan::shapes_of(false, build);
+        for endpoint in net::tables::endpoints(&notes, &target, &driver, &mut shapes).iter().take(64) {
+            let _ = (endpoint.seen(), endpoint.owner().is_ok(), endpoint.created());
+        }
+        for found in callback::callbacks(&notes, &target).iter().take(64) {
+            let _ = (&found.routine, &found.details);
+        }
+        for timer in timer::timers(&notes, &target).into_iter().flatten().take(64) {
+            let _ = (timer.routine(), timer.due(), timer.period(), timer.is_signalled());
+        }
+        let _ = pool_tracker::usage(&notes, &target);
+        for driver in unloaded::unloaded(&notes, &target).into_iter().flatten() {
+            let _ = (driver.name(), driver.start(), driver.end(), driver.time());
+        }
+        // A hostile image cannot flood the user.
+        prop_assert!(notes.take().len() <= 1001);
+    }
+}
+
+#[test]
+fn unloaded_drivers_are_found_in_the_state_of_the_memory_manager() {
+    // Builds whose variable is a member; no build at hand has it so.
+    let text = r#"{"$METADATA": {}, "$CONSTANTS": {"MiState": 256}, "$STRUCTS": {
+        "_LIST_ENTRY": [16, {"Flink": [0, ["Pointer", {"target": "Void"}]]}],
+        "_UNICODE_STRING": [16, {"Length": [0, ["unsigned short"]], "MaximumLength": [2, ["unsigned short"]],
+            "Buffer": [8, ["Pointer", {"target": "Void"}]]}],
+        "_MI_VISIBLE_STATE": [64, {"UnloadedDrivers": [16, ["Pointer", {"target": "Void"}]],
+            "LastUnloadedDriver": [24, ["unsigned long"]]}],
+        "_MI_SYSTEM_INFORMATION": [128, {"Vs": [32, ["_MI_VISIBLE_STATE"]]}]}}"#;
+    let types = Types::new(Arc::new(Profile::parse_text(text.to_owned()).unwrap()), DataModel::Llp64, &[]);
+    let mut memory = Memory::new(4);
+    // The ring at 0x1000: its second element is the only one; the count has gone round once.
+    memory.word(256 + 48, START + 0x1000).half(256 + 56, 52);
+    memory.word(0x1028, 6 | 8 << 16).word(0x1030, START + 0x2000);
+    memory.word(0x1038, 0xffff_f880_0100_0000).word(0x1040, 0xffff_f880_0100_8000);
+    memory.word(0x2000, u64::from_le_bytes(*b"a\0b\0c\0\0\0"));
+    let run = Run { start: START, len: memory.0.len() as u64, target: 0 };
+    let space =
+        RunSpace::new("state", Arc::new(FileSpace::from_vec(memory.0)), vec![run], Overlap::FirstWins);
+    let target = Target::new(Arc::new(types), Arc::new(space), START, 0);
+    let found = unloaded::unloaded(&Notes::default(), &target).unwrap();
+    let rows: Vec<_> = found.iter().map(|driver| (driver.name().unwrap(), driver.start().unwrap())).collect();
+    assert_eq!(rows, [("abc".to_owned(), 0xffff_f880_0100_0000)]);
 }

@@ -103,8 +103,7 @@ fn secrets(target: &Target) -> Read<(u64, u64)> {
 }
 
 /// The timers in all lists. What is missing is noted.
-pub fn timers<'k>(notes: &Notes, kernel: &'k Kernel) -> Read<Vec<Timer<'k>>> {
-    let target = kernel.target();
+pub fn timers<'k>(notes: &Notes, target: &'k Target) -> Read<Vec<Timer<'k>>> {
     let links = target.offset_of(RawTimer::STRUCT, "TimerListEntry")?;
     let mut found = Vec::new();
     for (list, head) in heads(target)? {

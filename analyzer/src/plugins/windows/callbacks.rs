@@ -38,7 +38,7 @@ impl Plugin for Callbacks {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let symbols = symbols(session)?;
-        for found in callbacks(session, &kernel) {
+        for found in callbacks(&session.notes, kernel.target()) {
             out.push(Row {
                 kind: found.kind,
                 offset: Address(found.record),

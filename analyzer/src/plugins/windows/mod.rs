@@ -25,6 +25,8 @@ pub mod object_tree;
 pub mod object_types;
 pub mod pedump;
 pub mod phys_map;
+pub mod pool_tracker;
+pub mod pools;
 pub mod privileges;
 pub mod procdump;
 pub mod pslist;

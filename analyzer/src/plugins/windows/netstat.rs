@@ -44,7 +44,7 @@ impl Plugin for Netstat {
         net::require_modern(&kernel)?;
         let driver = Driver::find(session, args)?;
         let mut shapes = scan::shapes(&kernel);
-        for endpoint in tables::endpoints(session, &kernel, &driver, &mut shapes)? {
+        for endpoint in tables::endpoints(&session.notes, kernel.target(), &driver, &mut shapes) {
             let owner = endpoint.owner();
             for line in endpoint.seen() {
                 out.push(Row {

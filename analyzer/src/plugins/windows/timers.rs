@@ -42,7 +42,7 @@ impl Plugin for Timers {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let symbols = symbols(session)?;
-        for timer in timers(&session.notes, &kernel)? {
+        for timer in timers(&session.notes, kernel.target())? {
             let routine = timer.routine();
             if matches!(routine, Err(Absent::NotApplicable(_))) {
                 continue;

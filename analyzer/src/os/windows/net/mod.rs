@@ -38,8 +38,8 @@ pub struct DriverArgs {
 
 /// Where the network driver is and what its symbols are.
 pub struct Driver {
-    base: u64,
-    profile: Arc<Profile>,
+    pub(super) base: u64,
+    pub(super) profile: Arc<Profile>,
 }
 
 impl Driver {

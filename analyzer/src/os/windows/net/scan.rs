@@ -5,6 +5,7 @@ use object::Target;
 use super::endpoint::{Endpoint, Kind};
 use super::shape::{self, Shapes};
 use crate::error::Error;
+use crate::notes::Notes;
 use crate::os::windows::Kernel;
 use crate::os::windows::pool::{self, Allocation};
 use crate::os::windows::process::Process;
@@ -36,7 +37,12 @@ pub struct Found<'k> {
 /// Where what stands in the structs of this kernel's network driver.
 #[must_use]
 pub fn shapes(kernel: &Kernel) -> Shapes {
-    shape::of_build(kernel.is_32bit(), kernel.build().unwrap_or(0))
+    shapes_of(kernel.is_32bit(), kernel.build().unwrap_or(0))
+}
+
+/// The same of a build.
+pub(in crate::os::windows) fn shapes_of(is_32bit: bool, build: u32) -> Shapes {
+    shape::of_build(is_32bit, build)
 }
 
 /// The endpoints in physical memory: connections, listeners, then UDP, each by ascending address. `physical` is
@@ -53,7 +59,7 @@ pub fn scan<'k>(
     let room = |allocation: &Allocation| allocation.end.saturating_sub(allocation.start);
     let candidates: Vec<(u64, u64)> =
         connections.iter().map(|allocation| (allocation.start, room(allocation))).collect();
-    learn(session, kernel.target(), physical, shapes, &candidates);
+    learn(&session.notes, kernel.target(), physical, shapes, &candidates);
     let shapes: &'k Shapes = shapes;
     let mut found = Vec::new();
     for (kind, allocations) in [
@@ -81,7 +87,7 @@ pub fn scan<'k>(
 /// most connections have no process there but the same other place leads to one, that place is meant. `candidates` are addresses
 /// in `own` and bytes of room.
 pub(super) fn learn(
-    session: &Session,
+    notes: &Notes,
     kernel: &Target,
     own: &Target,
     shapes: &mut Shapes,
@@ -114,7 +120,7 @@ pub(super) fn learn(
     let best = steps.map(|offset| (owned(offset), std::cmp::Reverse(offset))).max();
     let Some((count, std::cmp::Reverse(offset))) = best else { return };
     if count > usual && count * 2 > candidates.len() {
-        session.notes.info(format!("connections of this build keep their process at {offset:#x}"));
+        notes.info(format!("connections of this build keep their process at {offset:#x}"));
         let distance = shapes.connection.created.wrapping_sub(shapes.connection.owner);
         shapes.connection.owner = offset;
         if shapes.connection.created != 0 {

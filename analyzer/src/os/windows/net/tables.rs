@@ -10,22 +10,21 @@
 
 use std::collections::HashSet;
 
-use object::walk::{self, MAX_NODES};
+use object::walk;
 use object::{Absent, Ptr, Read, Target, layout};
 
 use super::Driver;
 use super::endpoint::{Endpoint, Kind};
 use super::scan::learn;
 use super::shape::{PortPool, Shapes};
-use crate::error::Error;
 use crate::notes::Notes;
-use crate::os::windows::Kernel;
-use crate::session::Session;
 
 /// Buckets of the first array of a hash table: `HT_SECOND_LEVEL_DIR_MIN_SIZE`.
 const FIRST_BUCKETS: u64 = 128;
-/// Most buckets of a hash table that are believed.
-const MAX_BUCKETS: u64 = 1 << 20;
+/// Most buckets of all hash tables together that are believed.
+const MAX_BUCKETS: u64 = 1 << 19;
+/// Most connections, and most sockets of one kind.
+const MAX_LINKS: usize = 1 << 20;
 /// Ports there are.
 const PORTS: u64 = 1 << 16;
 /// Most sockets of one port.
@@ -48,20 +47,20 @@ layout! {
 
 /// The endpoints that the driver's tables lead to: connections, TCP listeners, UDP sockets. What is missing is noted. `shapes`
 /// is corrected as by [`super::scan::scan`].
+#[must_use]
 pub fn endpoints<'k>(
-    session: &Session,
-    kernel: &'k Kernel,
+    notes: &Notes,
+    target: &'k Target,
     driver: &Driver,
     shapes: &'k mut Shapes,
-) -> Result<Vec<Endpoint<'k>>, Error> {
-    let (target, notes) = (kernel.target(), &session.notes);
+) -> Vec<Endpoint<'k>> {
     let missing = |what: &str, why: Absent| notes.partial(format!("{what} are missing: {why}"));
     let connections = connections(notes, target, driver, shapes).unwrap_or_else(|why| {
         missing("TCP connections", why);
         Vec::new()
     });
     let candidates: Vec<(u64, u64)> = connections.iter().map(|at| (*at, CONNECTION_ROOM)).collect();
-    learn(session, target, target, shapes, &candidates);
+    learn(notes, target, target, shapes, &candidates);
     let shapes: &'k Shapes = shapes;
     let mut found: Vec<Endpoint<'k>> = connections
         .into_iter()
@@ -76,7 +75,13 @@ pub fn endpoints<'k>(
             Err(why) => missing(what, why),
         }
     }
-    Ok(found)
+    found
+}
+
+/// What may still be looked at: an image can make every bucket lead everywhere.
+struct Budget {
+    buckets: u64,
+    links: usize,
 }
 
 /// Addresses of the connections in the hash tables of all partitions.
@@ -84,47 +89,37 @@ fn connections(notes: &Notes, target: &Target, driver: &Driver, shapes: &Shapes)
     let width = u64::from(target.types().model().pointer_size());
     let table = Ptr(target.read_ptr(driver.symbol("PartitionTable")?)?).non_null("no table of partitions")?;
     let count = target.read_bytes(driver.symbol("PartitionCount")?, 1, 1)?.first().copied().unwrap_or(0);
+    let mut budget = Budget { buckets: MAX_BUCKETS, links: MAX_LINKS };
     let mut found = Vec::new();
     for index in 0..u64::from(count) {
+        let what = format!("TCP partition {index}");
         let partition = table.wrapping_add(index * shapes.partition);
-        match target.read_ptr(partition.wrapping_add(width)) {
-            Ok(0) => {}
-            Ok(at) => {
-                let what = format!("TCP partition {index}");
-                let before = found.len();
-                match buckets(notes, target, at, &what) {
-                    Ok(nodes) => {
-                        let link = shapes.connection.link;
-                        found.extend(nodes.into_iter().map(|node| node.wrapping_sub(link)));
-                    }
-                    Err(why) => notes.partial(format!("connections of {what} are missing: {why}")),
-                }
-                let counted = HashTable::at(target, at).entries().map(|count| count as usize);
-                let here = found.len() - before;
-                if counted.as_ref().is_ok_and(|counted| *counted != here) {
-                    notes.partial(format!(
-                        "{what} counts {} connections, {here} were found",
-                        counted.unwrap_or(0)
-                    ));
-                }
+        let links = match target.read_ptr(partition.wrapping_add(width)) {
+            Ok(0) => continue,
+            Ok(at) => buckets(notes, target, at, &what, &mut budget),
+            Err(why) => Err(why),
+        };
+        match links {
+            Ok(links) => {
+                found.extend(links.into_iter().map(|link| link.wrapping_sub(shapes.connection.link)));
             }
-            Err(why) => notes.partial(format!("connections of TCP partition {index} are missing: {why}")),
+            Err(why) => notes.partial(format!("connections of {what} are missing: {why}")),
         }
     }
     Ok(found)
 }
 
 /// Links of all entries of a hash table.
-fn buckets(notes: &Notes, target: &Target, at: u64, what: &str) -> Read<Vec<u64>> {
+fn buckets(notes: &Notes, target: &Target, at: u64, what: &str, budget: &mut Budget) -> Read<Vec<u64>> {
     let width = u64::from(target.types().model().pointer_size());
     let view = HashTable::at(target, at);
-    let Ptr(directory) = view.directory()?;
-    let size = u64::from(view.size()?);
-    if size > MAX_BUCKETS {
+    let (size, Ptr(directory)) = (u64::from(view.size()?), view.directory()?);
+    if size > budget.buckets {
         return Err(Absent::Malformed("number of buckets of a hash table"));
     }
+    budget.buckets -= size;
     let mut known = HashSet::new();
-    let mut nodes = Vec::new();
+    let mut links = Vec::new();
     for index in 0..size {
         let head = if size <= FIRST_BUCKETS {
             Ok(directory.wrapping_add(index * 2 * width))
@@ -136,16 +131,25 @@ fn buckets(notes: &Notes, target: &Target, at: u64, what: &str) -> Read<Vec<u64>
             target.read_ptr(array).map(|array| array.wrapping_add((absolute ^ (1 << level)) * 2 * width))
         };
         let walked = match head {
-            Ok(head) => walk::list_capped(target, head, MAX_NODES.saturating_sub(nodes.len())),
+            Ok(head) => walk::list_capped(target, head, budget.links),
             Err(why) => {
                 notes.partial(format!("a bucket of {what} cannot be read: {why}"));
                 continue;
             }
         };
+        budget.links = budget.links.saturating_sub(walked.nodes.len());
         notes.walk(&format!("of a bucket of {what}"), &walked.end);
-        nodes.extend(walked.nodes.into_iter().filter(|node| known.insert(*node)));
+        links.extend(walked.nodes.into_iter().filter(|link| known.insert(*link)));
+        if budget.links == 0 {
+            break;
+        }
     }
-    Ok(nodes)
+    // The table counts its entries, so that a bucket taken away shows.
+    let (counted, here) = (view.entries()?, links.len());
+    if usize::try_from(counted) != Ok(here) {
+        notes.partial(format!("{what} counts {counted} connections, {here} were found"));
+    }
+    Ok(links)
 }
 
 fn port_pool(target: &Target, driver: &Driver, shapes: &Shapes, pool: &str, set: &str) -> Read<u64> {
@@ -176,6 +180,7 @@ fn sockets<'k>(
             (0..PORTS).collect()
         }
     };
+    let mut left = MAX_LINKS;
     let link = if kind == Kind::Udp { shapes.udp.next } else { shapes.listener.next };
     for port in ports {
         let first = match first_of_port(target, &shapes.ports, pool, port) {
@@ -191,6 +196,7 @@ fn sockets<'k>(
         let walked =
             walk::chain(first, MAX_SAME_PORT, |inside| endpoint(inside).next().map(|next| next & !3));
         notes.walk(&format!("of {what} of port {port}"), &walked.end);
+        left = left.saturating_sub(walked.nodes.len());
         // Ports are also held by what is no socket of this kind.
         found.extend(walked.nodes.into_iter().map(endpoint).filter(Endpoint::is_plausible));
     }
