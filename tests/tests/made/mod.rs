@@ -77,15 +77,18 @@ impl Image {
         output.rows.iter().map(|row| cells(row).join(" | ")).collect()
     }
 
+    /// The program on the image with options, to which more can be added.
+    pub(crate) fn command(&self, options: &[&str]) -> Command {
+        let mut process = Command::new(&self.rekal.program);
+        process.args(["--offline", "-f"]).arg(&self.rekal.image).env("HOME", "/nonexistent");
+        process.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
+        process.arg("--repository_path").arg(self.rekal.repository.as_ref().unwrap()).args(options);
+        process
+    }
+
     /// Standard output as text.
     pub(crate) fn text(&self, options: &[&str], command: &[&str]) -> String {
-        let mut process = Command::new(&self.rekal.program);
-        process
-            .args(["--offline", "--format", "test", "-f"])
-            .arg(&self.rekal.image)
-            .env("HOME", "/nonexistent");
-        process.arg("--repository_path").arg(self.rekal.repository.as_ref().unwrap());
-        let output = process.args(options).args(command).output().unwrap();
+        let output = self.command(&["--format", "test"]).args(options).args(command).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 }
