@@ -129,25 +129,33 @@ impl DumpFile {
         self.output.set_len(end).map_err(Error::output)?;
         self.end = end;
         let mut copied = 0u64;
-        let mut buffer = Vec::new();
         for run in space.runs(start, start.saturating_add(len)) {
-            let mut done = 0;
-            while done < run.len {
-                let now = run.len.saturating_sub(done).min(CHUNK);
-                if now > self.left {
-                    self.cut = true;
-                    return Ok(copied);
-                }
-                self.left -= now;
-                let from = run.start.wrapping_add(done);
-                buffer.resize(usize::try_from(now).unwrap_or(0), 0);
-                let gaps = space.read_padded(from, &mut buffer);
-                self.lost.bytes = self.lost.bytes.saturating_add(gaps.missing);
-                self.lost.first = self.lost.first.or(gaps.first);
-                self.put(base.saturating_add(from.wrapping_sub(start)), &buffer)?;
-                copied = copied.saturating_add(now.saturating_sub(gaps.missing));
-                done = done.saturating_add(now);
+            let at = base.saturating_add(run.start.wrapping_sub(start));
+            copied = copied.saturating_add(self.copy_to(at, space, run.start, run.len)?);
+        }
+        Ok(copied)
+    }
+
+    /// Copies `len` bytes from `start` of a space to a place of the file. What cannot be read is zeros and counted as lost. How
+    /// many bytes were read; beyond `--max_size` nothing is copied any more.
+    pub fn copy_to(&mut self, at: u64, space: &dyn AddressSpace, start: u64, len: u64) -> Result<u64, Error> {
+        let (mut copied, mut done) = (0u64, 0u64);
+        let mut buffer = Vec::new();
+        while done < len {
+            let now = len.saturating_sub(done).min(CHUNK);
+            if now > self.left {
+                self.cut = true;
+                break;
             }
+            self.left -= now;
+            let from = start.wrapping_add(done);
+            buffer.resize(usize::try_from(now).unwrap_or(0), 0);
+            let gaps = space.read_padded(from, &mut buffer);
+            self.lost.bytes = self.lost.bytes.saturating_add(gaps.missing);
+            self.lost.first = self.lost.first.or(gaps.first);
+            self.write_at(at.saturating_add(done), &buffer)?;
+            copied = copied.saturating_add(now.saturating_sub(gaps.missing));
+            done = done.saturating_add(now);
         }
         Ok(copied)
     }

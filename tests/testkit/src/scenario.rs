@@ -26,6 +26,13 @@ pub const DEEP_TABLE_PID: u64 = 860;
 /// Where in the page file a page of every process is, and what it holds.
 pub const PAGED_OUT: (u64, &[u8]) = (0x77, b"page in the page file");
 
+/// Where in process 1888 code is injected as such.
+pub const INJECTED_CODE: u64 = 0x50_0000;
+/// Where in process 1888 an area that may hold code is, whose page is in the page file.
+pub const PAGED_RWX: u64 = 0x52_0000;
+/// Where in process 1888 a library is injected.
+pub const INJECTED_DLL: u64 = 0x54_0000;
+
 /// What a handle refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -98,7 +105,7 @@ pub struct Built {
 }
 
 /// Shell code that the injected area starts with: a call, pops, a jump; not zero is what matters.
-const INJECTED: &[u8] = b"\xFC\xE8\x82\x00\x00\x00\x60\x89\xE5\x31\xC0\x64\x8B\x50\x30\x8B";
+pub const INJECTED: &[u8] = b"\xFC\xE8\x82\x00\x00\x00\x60\x89\xE5\x31\xC0\x64\x8B\x50\x30\x8B";
 
 impl Scenario {
     /// The office machine on a system.
@@ -379,9 +386,17 @@ fn processes(system: &System) -> Vec<Process> {
     let mut smss = process(368, 4, "smss.exe", 1, 0);
     smss.session = None;
     let mut notepad = process(1888, 1524, "notepad.exe", 400, 1);
-    let mut injected = Vad { protection: 6, commit: 1, ..Vad::private(0x50_0000, 0x50_0FFF) };
-    injected.pages = vec![(0x50_0000, Page::Resident(INJECTED.to_vec()))];
+    let mut injected = Vad { protection: 6, commit: 1, ..Vad::private(INJECTED_CODE, INJECTED_CODE + 0xFFF) };
+    injected.pages = vec![(INJECTED_CODE, Page::Resident(INJECTED.to_vec()))];
     notepad.vads.push(injected);
+    // More of that kind: its only page is in the page file; never touched; a library that no loader knows.
+    let area = |start: u64| Vad { protection: 6, commit: 1, ..Vad::private(start, start + 0xFFFF) };
+    notepad.vads.push(Vad { pages: vec![(PAGED_RWX, Page::PageFile(0, PAGED_OUT.0))], ..area(PAGED_RWX) });
+    notepad.vads.push(area(0x53_0000));
+    let module = Module::new("C:\\injected.dll", INJECTED_DLL, 0x1_0000);
+    let parts = crate::user::user_image(&module, wide).make().parts;
+    let pages = parts.into_iter().map(|(rva, bytes)| (INJECTED_DLL + u64::from(rva), Page::Resident(bytes)));
+    notepad.vads.push(Vad { pages: pages.collect(), ..area(INJECTED_DLL) });
     // A library in no list of the loader.
     let mut secret = Module::new("C:\\Windows\\System32\\secret.dll", 0x60_0000, 0x1_0000);
     secret.unlinked = true;

@@ -14,6 +14,8 @@ use crate::notes::Notes;
 layout! {
     struct LoaderData / LoaderDataLayout = "_PEB_LDR_DATA" {
         load_order: Addr = "InLoadOrderModuleList",
+        memory_order: Addr = "InMemoryOrderModuleList",
+        init_order: Addr = "InInitializationOrderModuleList",
     }
 
     struct Wow64Process / Wow64ProcessLayout = "_EWOW64PROCESS" {
@@ -25,8 +27,10 @@ layout! {
 mod wow64 {
     /// `_PEB.Ldr`.
     pub(super) const PEB_LDR: u64 = 0xc;
-    /// `_PEB_LDR_DATA.InLoadOrderModuleList`.
+    /// `_PEB_LDR_DATA.InLoadOrderModuleList`, the two others behind it, each of 8 bytes.
     pub(super) const LOAD_ORDER: u64 = 0xc;
+    /// Bytes of a link; the three of an entry stand at its start.
+    pub(super) const LINK: u64 = 8;
     /// `_LDR_DATA_TABLE_ENTRY.DllBase`, `SizeOfImage`, `FullDllName`, `BaseDllName`, `LoadCount`.
     pub(super) const BASE: u64 = 0x18;
     pub(super) const SIZE: u64 = 0x20;
@@ -57,15 +61,49 @@ pub struct Library {
     pub wow64: bool,
 }
 
+/// A list of a loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// In the order of loading.
+    Load,
+    /// In the order of addresses.
+    Memory,
+    /// In the order of initialisation; the executable itself is not on it.
+    Initialization,
+}
+
+impl Order {
+    /// Kernel name of the list.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Load => "InLoadOrderModuleList",
+            Self::Memory => "InMemoryOrderModuleList",
+            Self::Initialization => "InInitializationOrderModuleList",
+        }
+    }
+}
+
 /// The modules of a process in the order of loading, those of the 32-bit loader last. `user` is its memory. What is missing
 /// is noted.
 pub fn libraries(notes: &Notes, process: &Process<'_>, user: &Target) -> Read<Vec<Library>> {
+    listed(notes, process, user, Order::Load)
+}
+
+/// The modules on one list of each loader of a process, those of the 32-bit loader last.
+pub fn listed(notes: &Notes, process: &Process<'_>, user: &Target, order: Order) -> Read<Vec<Library>> {
     let peb = process.peb()?.non_null("no environment block")?;
     let loader = Peb::at(user, peb).ldr()?.non_null("no loader data")?;
-    let Addr(head) = LoaderData::at(user, loader).load_order()?;
-    let links = user.offset_of(Module::STRUCT, "InLoadOrderLinks")?;
+    let loader = LoaderData::at(user, loader);
+    let (Addr(head), links) = match order {
+        Order::Load => (loader.load_order()?, "InLoadOrderLinks"),
+        Order::Memory => (loader.memory_order()?, "InMemoryOrderLinks"),
+        Order::Initialization => {
+            (loader.init_order()?, "InInitializationOrderLinks | InInitializationOrderModuleList")
+        }
+    };
+    let links = user.offset_of(Module::STRUCT, links)?;
     let walked = walk::list(user, head);
-    notes.walk(&format!("InLoadOrderModuleList of {}", process.describe()), &walked.end);
+    notes.walk(&format!("{} of {}", order.name(), process.describe()), &walked.end);
     let mut found: Vec<Library> = walked
         .containers(links)
         .map(|addr| {
@@ -82,7 +120,7 @@ pub fn libraries(notes: &Notes, process: &Process<'_>, user: &Target) -> Read<Ve
         })
         .collect();
     if process.is_wow64() == Ok(true) {
-        match wow64_libraries(notes, process, user) {
+        match wow64_libraries(notes, process, user, order) {
             Ok(more) => found.extend(more),
             Err(why) if why.is_loss() => {
                 notes.partial(format!("32-bit modules of {} are missing: {why}", process.describe()));
@@ -106,16 +144,17 @@ fn peb32(process: &Process<'_>) -> Read<u64> {
     }
 }
 
-fn wow64_libraries(notes: &Notes, process: &Process<'_>, user: &Target) -> Read<Vec<Library>> {
+fn wow64_libraries(notes: &Notes, process: &Process<'_>, user: &Target, order: Order) -> Read<Vec<Library>> {
     let word = |addr: u64| user.read_u32(addr).map(u64::from);
     let loader = Ptr(word(peb32(process)? + wow64::PEB_LDR)?).non_null("no 32-bit loader data")?;
-    let head = loader + wow64::LOAD_ORDER;
+    let list = wow64::LINK * order as u64;
+    let head = loader + wow64::LOAD_ORDER + list;
     let first = word(head)?;
     // A chain that ends where it began: the head stands for the end.
     let next = |node: u64| word(node).map(|next| if next == head { 0 } else { next });
     let walked = if first == head { None } else { Some(walk::chain(first, MAX_NODES, next)) };
     let (nodes, end) = walked.map_or((Vec::new(), End::Complete), |walked| (walked.nodes, walked.end));
-    notes.walk(&format!("32-bit InLoadOrderModuleList of {}", process.describe()), &end);
+    notes.walk(&format!("32-bit {} of {}", order.name(), process.describe()), &end);
     let text = |addr: u64| {
         let lengths = user.read_u32(addr)?;
         let (length, buffer) = (u64::from(lengths & 0xffff), word(addr + 4)?);
@@ -126,6 +165,7 @@ fn wow64_libraries(notes: &Notes, process: &Process<'_>, user: &Target) -> Read<
     };
     Ok(nodes
         .into_iter()
+        .map(|node| node.wrapping_sub(list))
         .map(|node| Library {
             base: word(node + wow64::BASE),
             size: user.read_u32(node + wow64::SIZE),

@@ -34,6 +34,7 @@ pub mod net;
 pub mod object_header;
 pub mod object_scan;
 mod overlay;
+pub mod page_state;
 pub mod paged;
 pub mod physical_runs;
 pub mod pool;

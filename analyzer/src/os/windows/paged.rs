@@ -27,6 +27,12 @@ const PROTOTYPE: u64 = 1 << 10;
 const TRANSITION: u64 = 1 << 11;
 /// `_MMPTE_SOFTWARE.SwizzleBit`: the bits of `InvalidPteMask` are the entry's own.
 const SWIZZLE: u64 = 1 << 4;
+/// Why a page has no content yet.
+pub const DEMAND_ZERO: &str = "is demand zero";
+/// Why a page of a section has no content yet.
+pub const DEMAND_ZERO_SHARED: &str = "is demand zero, by its prototype";
+/// Why a page of a file is not in memory.
+pub const IN_FILE: &str = "is in a mapped file";
 /// Most pagefiles: `PageFileLow` has four bits.
 const MAX_PAGEFILES: usize = 16;
 
@@ -182,28 +188,28 @@ impl Backing {
         }
         let plain = self.plain(entry);
         if plain & PROTOTYPE != 0 {
-            return Err(Fault::Elsewhere { addr, why: "is in a mapped file", entry });
+            return Err(Fault::Elsewhere { addr, why: IN_FILE, entry });
         }
-        self.in_pagefile(addr, entry).unwrap_or(Err(Fault::Elsewhere {
-            addr,
-            why: "is demand zero, by its prototype",
-            entry,
-        }))
+        self.in_pagefile(addr, entry).ok_or(Fault::Elsewhere { addr, why: DEMAND_ZERO_SHARED, entry })
     }
 
-    /// The place in a pagefile, where the entry names one.
-    fn in_pagefile(&self, addr: u64, entry: u64) -> Option<Result<Place, Fault>> {
+    /// The place in a pagefile, where the entry names one. Whether the user has that file is for reading to find out.
+    fn in_pagefile(&self, addr: u64, entry: u64) -> Option<Place> {
         let plain = self.plain(entry);
         let (number, page) = (self.file_low.get(plain), self.file_high.get(plain));
-        if page == 0 {
-            return None;
-        }
         let number = usize::try_from(number).unwrap_or(usize::MAX);
-        Some(if number < self.pagefiles.len() {
-            Ok(Place::File { number, offset: page.wrapping_mul(PAGE).wrapping_add(addr % PAGE) })
-        } else {
-            Err(Fault::Elsewhere { addr, why: "is in a pagefile (see --pagefile)", entry })
-        })
+        (page != 0).then(|| Place::File { number, offset: page.wrapping_mul(PAGE).wrapping_add(addr % PAGE) })
+    }
+
+    /// A pagefile, where the user has it.
+    fn pagefile(
+        &self,
+        number: usize,
+        offset: u64,
+        addr: u64,
+        why: &'static str,
+    ) -> Result<&FileSpace, Fault> {
+        self.pagefiles.get(number).ok_or(Fault::Elsewhere { addr, why, entry: offset })
     }
 }
 
@@ -257,6 +263,21 @@ impl PagedSpace {
         }
     }
 
+    /// Bytes from `addr` to `last` that share the state of its page for sure: one page, or all that an absent table would map
+    /// where no prototypes tell more.
+    pub(super) fn stretch(&self, addr: u64, last: u64) -> u64 {
+        let left = last.wrapping_sub(addr).saturating_add(1);
+        let page = (PAGE - addr % PAGE).min(left);
+        let Err(Fault::NotPresent { level, entry: 0, .. }) = self.tables.translate(addr) else { return page };
+        let Some(level) = self.backing.paging().levels.iter().find(|known| known.number == level) else {
+            return page;
+        };
+        let range = self.ranges.as_ref().and_then(|ranges| ranges.find(addr));
+        let Some(end) = range.and_then(|range| range.last_without_prototype(addr)) else { return page };
+        let size = 1u64.checked_shl(level.shift.into()).unwrap_or(PAGE);
+        (size - addr % size).min(left).min(end.wrapping_sub(addr).saturating_add(1)).max(page)
+    }
+
     /// A frame in transition may come with the bits that keep it from being used.
     fn unswizzled(&self, phys: u64) -> u64 {
         let mask = self.backing.invalid_mask;
@@ -271,10 +292,7 @@ impl PagedSpace {
                 None => self.by_range(addr, entry),
             };
         }
-        match self.backing.in_pagefile(addr, entry) {
-            Some(place) => place,
-            None => self.by_range(addr, entry),
-        }
+        self.backing.in_pagefile(addr, entry).map_or_else(|| self.by_range(addr, entry), Ok)
     }
 
     /// What an entry that should lead to a table says. A table in a pagefile is read there.
@@ -282,29 +300,22 @@ impl PagedSpace {
         if level != 2 || entry == 0 {
             return self.by_range(addr, entry);
         }
-        match self.backing.in_pagefile(addr, entry) {
-            None => self.by_range(addr, entry),
-            Some(Err(_)) => Err(Fault::Elsewhere {
-                addr,
-                why: "has its page table in a pagefile (see --pagefile)",
-                entry,
-            }),
-            Some(Ok(place)) => {
-                let width = u64::from(self.backing.paging().entry_bytes);
-                let index = addr / PAGE % (PAGE / width);
-                let Place::File { number, offset } = place else { return self.by_range(addr, entry) };
-                let at = (offset - offset % PAGE).wrapping_add(index.wrapping_mul(width));
-                let mut bytes = [0; 8];
-                let wanted = bytes.get_mut(..usize::from(self.backing.paging().entry_bytes));
-                let file = self.backing.pagefiles.get(number);
-                let (Some(file), Some(wanted)) = (file, wanted) else { return self.by_range(addr, entry) };
-                file.read_at(at, wanted)?;
-                let entry = u64::from_le_bytes(bytes);
-                match self.backing.frame(entry) {
-                    Some(frame) => Ok(Place::Memory(frame | (addr % PAGE))),
-                    None => self.behind(addr, entry),
-                }
-            }
+        let Some(Place::File { number, offset }) = self.backing.in_pagefile(addr, entry) else {
+            return self.by_range(addr, entry);
+        };
+        let why = "has its page table in a pagefile (see --pagefile)";
+        let file = self.backing.pagefile(number, offset, addr, why)?;
+        let width = u64::from(self.backing.paging().entry_bytes);
+        let index = addr / PAGE % (PAGE / width);
+        let at = (offset - offset % PAGE).wrapping_add(index.wrapping_mul(width));
+        let mut bytes = [0; 8];
+        if let Some(wanted) = bytes.get_mut(..usize::from(self.backing.paging().entry_bytes)) {
+            file.read_at(at, wanted)?;
+        }
+        let entry = u64::from_le_bytes(bytes);
+        match self.backing.frame(entry) {
+            Some(frame) => Ok(Place::Memory(frame | (addr % PAGE))),
+            None => self.behind(addr, entry),
         }
     }
 
@@ -316,14 +327,14 @@ impl PagedSpace {
             return Err(if entry == 0 {
                 unknown
             } else {
-                Fault::Elsewhere { addr, why: "is demand zero", entry }
+                Fault::Elsewhere { addr, why: DEMAND_ZERO, entry }
             });
         };
         let Some(range) = ranges.find(addr) else { return Err(unknown) };
         match range.prototype(addr, u64::from(self.backing.paging().entry_bytes)) {
             Some(Ok(at)) => self.backing.by_prototype(addr, at),
             Some(Err(why)) => Err(Fault::Elsewhere { addr, why, entry }),
-            None => Err(Fault::Elsewhere { addr, why: "is demand zero", entry }),
+            None => Err(Fault::Elsewhere { addr, why: DEMAND_ZERO, entry }),
         }
     }
 
@@ -331,10 +342,10 @@ impl PagedSpace {
     fn read_page(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
         match self.place(addr)? {
             Place::Memory(phys) => self.tables.physical().read_at(phys, buf),
-            Place::File { number, offset } => match self.backing.pagefiles.get(number) {
-                Some(file) => file.read_at(offset, buf),
-                None => Err(Fault::OutOfRange { addr }),
-            },
+            Place::File { number, offset } => {
+                let why = "is in a pagefile (see --pagefile), at the offset shown";
+                self.backing.pagefile(number, offset, addr, why)?.read_at(offset, buf)
+            }
         }
     }
 }

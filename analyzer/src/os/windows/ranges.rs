@@ -37,6 +37,23 @@ pub(super) struct Range {
 }
 
 impl Range {
+    /// The last address of those from `addr` on that have no prototype PTE; `None` where `addr` has one.
+    pub(super) fn last_without_prototype(&self, addr: u64) -> Option<u64> {
+        let page = addr.wrapping_sub(self.start) >> PAGE_SHIFT;
+        let end = self.parts.partition_point(|part| part.page <= page);
+        let before = |page: u64| self.start.wrapping_add(page << PAGE_SHIFT).wrapping_sub(1);
+        let next = self.parts.get(end).map_or(self.last, |part| before(part.page));
+        let Some(part) = end.checked_sub(1).and_then(|index| self.parts.get(index)) else {
+            return Some(next);
+        };
+        let last = before(part.page.saturating_add(part.count));
+        match (page - part.page < part.count, part.first) {
+            (false, _) => Some(next),
+            (true, 0) => Some(last.min(self.last)),
+            (true, _) => None,
+        }
+    }
+
     /// Address of the prototype PTE of `addr`; `None` for private memory, a reason where it is not known.
     pub(super) fn prototype(&self, addr: u64, entry_size: u64) -> Option<Result<u64, &'static str>> {
         let page = addr.wrapping_sub(self.start) >> PAGE_SHIFT;

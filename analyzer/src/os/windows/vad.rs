@@ -8,8 +8,10 @@ use std::collections::HashSet;
 
 use object::{Absent, Addr, Missing, Ptr, Read, Target, Types, Uint, layout};
 
+use super::paged::PagedSpace;
 use super::process::Process;
-use super::unicode;
+use super::{Kernel, unicode};
+use crate::notes::Notes;
 
 /// Most nodes of one tree; large programs have tens of thousands.
 const MAX_VADS: usize = 1 << 20;
@@ -126,6 +128,12 @@ impl Protection {
     #[must_use]
     pub fn is_executable(self) -> bool {
         matches!(self.0 & 7, 2 | 3 | 6 | 7)
+    }
+
+    /// Whether writing makes a copy of the page: `WRITECOPY`, `EXECUTE_WRITECOPY`.
+    #[must_use]
+    pub fn is_copied_on_write(self) -> bool {
+        matches!(self.0 & 7, 5 | 7)
     }
 
     /// Whether it can be written, copies included.
@@ -356,4 +364,42 @@ fn walk(target: &Target, links: &Links, root: u64) -> Tree {
             Err(why) => tree.damage.push(format!("a VAD is missing: {why}")),
         }
     }
+}
+
+/// A range of which first and last address are known, and its descriptor.
+pub type Ranged<'k> = (u64, u64, Vad<'k>);
+
+/// The memory of a process with its ranges: first address, last address and descriptor, in order. `None` for a process without
+/// memory; what cannot be read is noted.
+pub fn ranges_of<'k>(
+    notes: &Notes,
+    kernel: &Kernel,
+    process: &Process<'k>,
+) -> Option<(PagedSpace, Vec<Ranged<'k>>)> {
+    let whose = process.describe();
+    let found = process.space(kernel).and_then(|space| Ok((space, tree(process)?)));
+    let (space, tree) = match found {
+        Ok(found) => found,
+        Err(why) => {
+            if why.is_loss() {
+                notes.partial(format!("memory of {whose} is missing: {why}"));
+            }
+            return None;
+        }
+    };
+    for damage in &tree.damage {
+        notes.partial(format!("{whose}: {damage}"));
+    }
+    let mut ranges = Vec::new();
+    for node in tree.nodes {
+        let vad = Vad::at(process.target(), node.addr);
+        match vad.start().and_then(|start| Ok((start, vad.last()?))) {
+            Ok((start, last)) if start <= last && last < kernel.user_end() => ranges.push((start, last, vad)),
+            Ok((start, last)) => {
+                notes.partial(format!("{whose}: a range from {start:#x} to {last:#x} makes no sense"));
+            }
+            Err(why) => notes.partial(format!("{whose}: a range cannot be read: {why}")),
+        }
+    }
+    Some((space, ranges))
 }

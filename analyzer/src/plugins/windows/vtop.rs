@@ -86,7 +86,11 @@ fn explain(
             steps.extend(translation::file_steps(&**space.tables().physical(), phys));
         }
         (_, Ok(Place::File { number, offset })) => {
-            steps.push(ShownStep::plain(format!("pagefile {number}"), Ok(offset), "offset in the pagefile"));
+            steps.push(ShownStep::plain(
+                format!("pagefile {number}"),
+                Ok(offset),
+                "is in a pagefile, at this offset",
+            ));
         }
         (_, Err(fault)) => {
             let absent = Err(Absent::NotApplicable("not resident"));
