@@ -1,8 +1,10 @@
-//! Functions of the kernel whose first instructions were overwritten to lead elsewhere (x86 only).
+//! Functions of the kernel whose first instructions were overwritten to lead elsewhere (x86; ARM64 in `inline_hook/arm64.rs`).
 //!
 //! Patching a function in place needs a jump at its start. What begins a function of a compiled kernel is skipped: a landing pad
 //! for indirect jumps, and the five bytes where ftrace calls its own code. Jumps inside the kernel's code are how compilers end
 //! functions and are no finding.
+
+mod arm64;
 
 use object::Target;
 
@@ -64,6 +66,7 @@ pub fn patched(target: &Target, code: &Code, ftrace: &[Ops<'_>]) -> (Vec<Patched
     functions.sort_unstable();
     functions.dedup();
     let (mut found, mut missing) = (Vec::new(), 0usize);
+    let is_arm64 = target.types().profile().arch() == Some("ARM64");
     for function in functions {
         let left = usize::try_from(text.end.saturating_sub(function)).unwrap_or(LENGTH).min(LENGTH);
         let Ok(bytes) = target.read_bytes(function, left as u64, LENGTH) else {
@@ -71,9 +74,13 @@ pub fn patched(target: &Target, code: &Code, ftrace: &[Ops<'_>]) -> (Vec<Patched
             continue;
         };
         let wide = target.types().model().pointer_size() == 8;
-        let Some(detour) = detour(&bytes, function, wide, |place| target.read_ptr(place).ok()) else {
-            continue;
+        let pointer = |place| target.read_ptr(place).ok();
+        let detour = if is_arm64 {
+            arm64::detour(&bytes, function, pointer)
+        } else {
+            detour(&bytes, function, wide, pointer)
         };
+        let Some(detour) = detour else { continue };
         let to = detour.destination();
         if !code.is_own(to) {
             let ftrace = ftrace.iter().any(|ops| ops.has_trampoline(to));

@@ -138,9 +138,9 @@ fn tree(notes: &Notes, target: &Target) -> Read<BTreeSet<u64>> {
     Ok(found)
 }
 
-/// Where modules can be.
+/// Where modules can be; where that is no constant, from the lowest to the highest address that one ever had.
 fn area(target: &Target) -> Read<Range<u64>> {
-    if target.types().model().pointer_size() == 8 {
+    if !matches!(target.types().profile().arch(), Some("I386" | "ARM64")) {
         return Ok(AREA_64);
     }
     let (lowest, highest) = match target.symbol("mod_tree") {

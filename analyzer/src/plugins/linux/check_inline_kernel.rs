@@ -1,6 +1,6 @@
 //! `check_inline_kernel`: functions of the kernel that were overwritten to lead elsewhere.
 //!
-//! Looks at the first instructions of everything in the kernel's code that has a symbol (x86): jumps, calls and returns that leave
+//! Looks at the first instructions of everything in the kernel's code that has a symbol (x86 and ARM64): jumps, calls and returns that leave
 //! the kernel's code. What ftrace put there for someone on its list is shown, but is no finding: `ftrace`
 //! tells for whom. Breakpoints, and patches further inside a function, are not seen.
 //!
@@ -45,8 +45,10 @@ impl Plugin for CheckInlineKernel {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let (target, code) = (kernel.target(), Code::of(session)?);
-        if !matches!(target.types().profile().arch(), Some("AMD64" | "I386")) {
-            return Err(Error::analysis("instructions of this processor are not known to this command"));
+        if !matches!(target.types().profile().arch(), Some("AMD64" | "I386" | "ARM64")) {
+            return Err(Error::analysis(
+                "not applicable: instructions of this processor are not known to this command",
+            ));
         }
         // A kernel without ftrace has no list.
         let ops = ftrace::hooks(&session.notes, target).unwrap_or_default();
