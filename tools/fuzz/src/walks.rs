@@ -125,6 +125,8 @@ fn run(machine: &Machine, data: &[u8]) {
         filename: Some(machine.image.clone()),
         repository_path: vec![machine.repository.clone()],
         offline: true,
+        output_dir: Some(scratch("dumped")),
+        overwrite: true,
         ..Config::default()
     });
     let matches = command.command().try_get_matches_from([command.name()]);
