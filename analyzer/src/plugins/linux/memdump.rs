@@ -3,7 +3,7 @@
 //! The pages follow each other in the file without gaps, ascending by virtual address. The index (`.idx`) is text: one line
 //! for each contiguous piece, with its place in the file, its length and its virtual address, in hexadecimal.
 //!
-//! Truth: the pages found through the index equal those that `dump --address_space pid@N` shows.
+//! Its truth would be the guests' own `/proc/PID/mem`; no comparison is made yet.
 
 use crate::dump_file::{DumpArgs, IndexedDump};
 use crate::os::linux::mm::space_of;

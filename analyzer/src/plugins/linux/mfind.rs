@@ -1,7 +1,7 @@
 //! `mfind`: files in memory by their path.
 //!
 //! Looks paths up among the names that PID 1 sees (see `mls`), and tells where the dentry and the inode are, and how much of
-//! the content is cached. Truth: `mls` and the guests' own `stat`.
+//! the content is cached. Its names and inodes are those of `mls`; it is not compared by itself yet.
 
 use crate::os::linux::KernelFact;
 use crate::os::linux::page_cache::{each_file, pages};

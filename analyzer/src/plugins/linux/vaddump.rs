@@ -3,7 +3,7 @@
 //! Byte N of a file is byte N of its area. Pages that are not in memory (never touched, swapped out, or only in the mapped
 //! file) are holes of zeros; `in_memory` says how much is not.
 //!
-//! Truth: code of executables of guests of 5.10, 6.1 and 6.12 equals that of their files, page by page.
+//! Its truth would be the files of executables, page by page; that comparison is not made yet.
 
 use crate::dump_file::DumpArgs;
 use crate::os::linux::mm::{AreaNames, Vma, areas_of, space_of};

@@ -1,7 +1,7 @@
 //! `vadmap`: where the pages of each memory area of processes are.
 //!
-//! Neighbouring pages in the same state are one row. Truth: pages in memory and in swap areas against `VmRSS` and `VmSwap` of
-//! guests; places of pages against `memmap`.
+//! Neighbouring pages in the same state are one row. Truth: pages in swap areas against `VmSwap` of guests; where the
+//! other pages are is not compared yet.
 
 use crate::os::linux::mm::{AreaNames, areas_of, space_of};
 use crate::os::linux::page_state::{State, each_stretch};

@@ -3,7 +3,7 @@
 //! Compares the executables that are mapped, by the kernel's descriptors of memory, with the three lists of the loader and, in
 //! 32-bit processes of 64-bit systems, those of the 32-bit loader. The executable itself is never on the list of initialisation, and
 //! a module that a list has and no descriptor maps is shown too. Truth: the description of the machine that the maker of test images
-//! lays out; Volatility 3's `windows.ldrmodules`.
+//! lays out; not compared with another program yet.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Shown are ranges that can be written and executed and are either private memory or of a section that is no image, as the original
 //! has it, when at least one page of them can be read and is not zeros. Programs that make code at run time have such ranges too.
 //! Code that is injected into an image, or whose protection was changed afterwards, is not seen. Truth: the description of the
-//! machine that the maker of test images lays out; Volatility 3's `windows.malfind`.
+//! machine that the maker of test images lays out; not compared with another program yet.
 
 use memory::AddressSpace as _;
 

@@ -2,7 +2,7 @@
 //!
 //! The pages that `memmap` lists follow each other in the file without gaps, ascending by virtual address; the index (`.idx`) says
 //! which piece is where. Pages behind prototypes and in pagefiles are in the files of `vaddump`. Truth: the description of the
-//! machine that the maker of test images lays out; Volatility 3's `windows.memmap --dump`.
+//! machine that the maker of test images lays out; not compared with another program yet.
 
 use crate::dump_file::{DumpArgs, IndexedDump};
 use crate::os::translation::for_each_page;

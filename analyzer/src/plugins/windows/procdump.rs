@@ -2,7 +2,7 @@
 //!
 //! Headers and sections are put where the section table wants them in a file; what the loader changed stays changed. Pages that
 //! are not in memory are zeros, and reported. Truth: `llvm-readobj` reads the files (see `pe::rebuild`); the description of the
-//! machine that the maker of test images lays out; Volatility 3's dumps of the same executables.
+//! machine that the maker of test images lays out, and `llvm-readobj`, which reads the files.
 
 use crate::dump_file::DumpArgs;
 use crate::os::windows::executable::{dump, image_base};
