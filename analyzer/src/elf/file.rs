@@ -1,6 +1,6 @@
 //! ELF files: sections and versions of symbols, read by the library `object`. Truth: `readelf`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use memory::{AddressSpace as _, FileSpace, Limits};
 use object_file::elf::{FileHeader32, FileHeader64, SHT_DYNSYM};
@@ -56,13 +56,27 @@ pub struct File {
     offset: u64,
 }
 
-impl File {
-    /// Opens a file; the ELF header is at `offset`.
-    pub fn open(path: &Path, offset: u64) -> Result<Self, Error> {
-        let cannot = |error| Error::usage(format!("cannot read {}: {error}", path.display()));
-        Ok(Self { space: FileSpace::open(path, &Limits::default()).map_err(cannot)?, offset })
-    }
+/// Which file, for commands to take as their options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FileArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    binary_path: PathBuf,
+    /// Where the ELF header is in the file, in bytes
+    #[arg(long, value_name = "OFFSET", default_value = "0", value_parser = crate::parse::address)]
+    header_offset: u64,
+}
 
+impl FileArgs {
+    /// Opens the file.
+    pub fn open(&self) -> Result<File, Error> {
+        let cannot = |error| Error::usage(format!("cannot read {}: {error}", self.binary_path.display()));
+        let space = FileSpace::open(&self.binary_path, &Limits::default()).map_err(cannot)?;
+        Ok(File { space, offset: self.header_offset })
+    }
+}
+
+impl File {
     fn bytes(&self) -> Result<&[u8], Error> {
         let len = self.space.end().saturating_sub(self.offset);
         let bytes = usize::try_from(len).ok().and_then(|len| self.space.borrow(self.offset, len));

@@ -1,23 +1,10 @@
-//! `elf_sections`: sections of an ELF file. Truth: `readelf -S`.
+//! `elf_sections`: sections of an ELF file. Its counterpart is `readelf -S`; not compared yet.
 
-use std::path::PathBuf;
-
-use crate::elf::file::File;
+use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;
 
 /// The command.
 pub struct ElfSections;
-
-/// The file.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// The file
-    #[arg(value_name = "FILE")]
-    binary_path: PathBuf,
-    /// Where the ELF header is in the file, in bytes
-    #[arg(long, value_name = "OFFSET", default_value = "0", value_parser = crate::parse::address)]
-    header_offset: u64,
-}
 
 row! {
     pub struct Row {
@@ -40,11 +27,11 @@ impl Plugin for ElfSections {
     const NAME: &'static str = "elf_sections";
     const SUMMARY: &'static str = "List sections of an ELF file";
     const ACTIVE: Active = Active::Always;
-    type Args = Args;
+    type Args = FileArgs;
     type Row = Row;
 
-    fn collect(&self, _: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let file = File::open(&args.binary_path, args.header_offset)?;
+    fn collect(&self, _: &Session, args: &FileArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let file = args.open()?;
         for section in file.sections()? {
             let letters = [(1, 'W'), (2, 'A'), (4, 'X')];
             let flags = letters.iter().filter(|(bit, _)| section.flags & bit != 0).map(|(_, letter)| *letter);

@@ -1,23 +1,10 @@
-//! `elf_versions_needed`: versions that an ELF file needs from libraries. Truth: `readelf -V`.
+//! `elf_versions_needed`: versions that an ELF file needs from libraries. Its counterpart is `readelf -V`; not compared yet.
 
-use std::path::PathBuf;
-
-use crate::elf::file::File;
+use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;
 
 /// The command.
 pub struct ElfVersionsNeeded;
-
-/// The file.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// The file
-    #[arg(value_name = "FILE")]
-    binary_path: PathBuf,
-    /// Where the ELF header is in the file, in bytes
-    #[arg(long, value_name = "OFFSET", default_value = "0", value_parser = crate::parse::address)]
-    header_offset: u64,
-}
 
 row! {
     pub struct Row {
@@ -32,11 +19,11 @@ impl Plugin for ElfVersionsNeeded {
     const NAME: &'static str = "elf_versions_needed";
     const SUMMARY: &'static str = "List versions of libraries that an ELF file needs";
     const ACTIVE: Active = Active::Always;
-    type Args = Args;
+    type Args = FileArgs;
     type Row = Row;
 
-    fn collect(&self, _: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let file = File::open(&args.binary_path, args.header_offset)?;
+    fn collect(&self, _: &Session, args: &FileArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let file = args.open()?;
         for needed in file.versions_needed()? {
             out.push(Row { library: needed.library, version: needed.version })?;
         }

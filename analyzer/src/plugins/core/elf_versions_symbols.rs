@@ -1,23 +1,10 @@
-//! `elf_versions_symbols`: dynamic symbols of an ELF file and their versions. Truth: `readelf --dyn-syms`.
+//! `elf_versions_symbols`: dynamic symbols of an ELF file and their versions. Its counterpart is `readelf --dyn-syms`; not compared yet.
 
-use std::path::PathBuf;
-
-use crate::elf::file::File;
+use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;
 
 /// The command.
 pub struct ElfVersionsSymbols;
-
-/// The file.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// The file
-    #[arg(value_name = "FILE")]
-    binary_path: PathBuf,
-    /// Where the ELF header is in the file, in bytes
-    #[arg(long, value_name = "OFFSET", default_value = "0", value_parser = crate::parse::address)]
-    header_offset: u64,
-}
 
 row! {
     pub struct Row {
@@ -36,11 +23,11 @@ impl Plugin for ElfVersionsSymbols {
     const NAME: &'static str = "elf_versions_symbols";
     const SUMMARY: &'static str = "List dynamic symbols of an ELF file with their versions";
     const ACTIVE: Active = Active::Always;
-    type Args = Args;
+    type Args = FileArgs;
     type Row = Row;
 
-    fn collect(&self, _: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
-        let file = File::open(&args.binary_path, args.header_offset)?;
+    fn collect(&self, _: &Session, args: &FileArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let file = args.open()?;
         for symbol in file.symbol_versions()? {
             out.push(Row {
                 symbol: symbol.name,
