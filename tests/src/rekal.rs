@@ -10,6 +10,18 @@ use serde_json::{Map, Value};
 
 use crate::table::Record;
 
+/// The program of the build profile that the running test belongs to. `cargo nextest run --workspace` brings it up to date, as
+/// its own package has tests too; where another package alone is tested it may have to be built.
+pub fn program() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("tests lie in PROFILE/deps")?;
+    let program = profile.join("rekal");
+    if !program.is_file() {
+        bail!("build it first: cargo build --bin rekal: {}", program.display());
+    }
+    Ok(program)
+}
+
 /// How to run `rekal` on one image.
 #[derive(Debug, Clone)]
 pub struct Rekal {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use rekal_tests::checks;
-use rekal_tests::rekal::Rekal;
+use rekal_tests::rekal::{Rekal, program};
 use rekal_tests::truth::Truth;
 
 fn workspace() -> &'static Path {
@@ -16,18 +16,8 @@ fn sample(name: &str) -> PathBuf {
     workspace().join("tests/images").join(name)
 }
 
-/// The program of the present build profile. `cargo nextest run --workspace` brings it up to date, as its own package has
-/// tests too; where this package alone is tested it may have to be built.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps");
-    let program = profile.join("rekal");
-    assert!(program.is_file(), "build it first: cargo build --bin rekal: {}", program.display());
-    program
-}
-
 fn rekal() -> Rekal {
-    Rekal { program: program(), image: sample("linux-6.1-sample.lime.zst"), repository: None }
+    Rekal { program: program().unwrap(), image: sample("linux-6.1-sample.lime.zst"), repository: None }
 }
 
 fn truth() -> Truth {

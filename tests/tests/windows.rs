@@ -16,21 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
-use rekal_tests::rekal::{Output, Rekal};
+use rekal_tests::rekal::{Output, Rekal, program};
 use serde_json::Value;
 use testkit::{CrashDump, Snapshot};
 
 /// Everything above the 48 bits that the original printed.
 const KERNEL: u64 = 0xffff_0000_0000_0000;
-
-/// The program of the present build profile.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps");
-    let program = profile.join("rekal");
-    assert!(program.is_file(), "build it first: cargo build --bin rekal: {}", program.display());
-    program
-}
 
 /// The rebuilt image, once for all tests of this process; `None` without real test data.
 fn trial() -> Option<Rekal> {
@@ -49,7 +40,7 @@ fn trial() -> Option<Rekal> {
 /// The program over an image, with the original's profiles as its only repository.
 fn over(image: &Path) -> Rekal {
     let repository = testkit::profiles::data().unwrap().join("rekall");
-    Rekal { program: program(), image: image.to_owned(), repository: Some(repository) }
+    Rekal { program: program().unwrap(), image: image.to_owned(), repository: Some(repository) }
 }
 
 /// Both lists of the original, from the rebuilt image in a format.

@@ -2,10 +2,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use rekal_tests::rekal::{Output, Rekal, Row};
+use rekal_tests::rekal::{Output, Rekal, Row, program};
 use testkit::scenario::{Built, Scenario};
 use testkit::{Machine, Snapshot, System, profiles};
 
@@ -20,15 +19,6 @@ pub(crate) fn systems() -> Vec<(&'static str, System)> {
         ("Windows 11", profiles::windows_11()),
     ];
     all.into_iter().filter_map(|(name, system)| Some((name, system?))).collect()
-}
-
-/// The program of the present build profile.
-pub(crate) fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps");
-    let program = profile.join("rekal");
-    assert!(program.is_file(), "build it first: cargo build --bin rekal: {}", program.display());
-    program
 }
 
 /// An image with a repository that has the profile of its kernel.
@@ -61,7 +51,7 @@ impl Image {
             std::fs::write(path, tcpip.profile.to_document().unwrap().to_canonical_json()).unwrap();
         }
         let repository = Some(folder.path().join("repository"));
-        Self { rekal: Rekal { program: program(), image, repository }, folder }
+        Self { rekal: Rekal { program: program().unwrap(), image, repository }, folder }
     }
 
     /// Runs a command.
