@@ -16,6 +16,8 @@ pub struct ImageParts<'p> {
     pub btf: &'p [u8],
     /// Its symbols, at their run-time addresses.
     pub kallsyms: &'p Kallsyms,
+    /// Whether they were already taken back to where the kernel was linked.
+    pub linked: bool,
     /// Its banner, `Linux version ...`.
     pub banner: Option<&'p str>,
     /// Its GNU build-id.
@@ -29,7 +31,11 @@ pub struct ImageParts<'p> {
 pub fn convert_image(parts: &ImageParts<'_>, options: &LinuxOptions) -> Result<Converted, ConvertError> {
     let mut draft = btf_types(parts.btf, "BTF in memory", None)?;
     draft.source("BTF in memory", sha256(parts.btf));
-    draft.symbol_list("kallsyms in memory", &parts.kallsyms.list());
+    if parts.linked {
+        draft.symbols(&parts.kallsyms.list().symbols);
+    } else {
+        draft.symbol_list("kallsyms in memory", &parts.kallsyms.list());
+    }
     if parts.kallsyms.lost > 0 {
         draft.warn(format!("kallsyms in memory: {} symbols cannot be read", parts.kallsyms.lost));
     }

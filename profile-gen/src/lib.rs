@@ -15,6 +15,7 @@ mod existing;
 mod fitness;
 mod image;
 pub mod kallsyms;
+pub mod ksymtab;
 mod linux;
 mod needs;
 pub mod pdb;

@@ -43,7 +43,7 @@ pub struct Memory<'m> {
 
 impl<'m> Memory<'m> {
     /// The bytes of a range that was read in full.
-    fn get(&self, range: Range<usize>) -> Option<&'m [u8]> {
+    pub(crate) fn get(&self, range: Range<usize>) -> Option<&'m [u8]> {
         let at = self.missing.partition_point(|gap| gap.end <= range.start);
         if self.missing.get(at).is_some_and(|gap| gap.start < range.end) {
             return None;

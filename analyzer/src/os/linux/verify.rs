@@ -99,11 +99,7 @@ fn banner(profile: &Profile, target: &Target) -> Result<(Probe, Option<String>),
 /// Symbols, sizes and offsets that VMCOREINFO names must be those of the profile. Returns how many symbols agree.
 fn agrees(target: &Target, info: &VmcoreInfo) -> Result<usize, String> {
     let mut symbols = 0;
-    for (name, address) in info.symbols() {
-        // These name the object a pointer variable points to.
-        if matches!(name, "mem_section" | "node_data" | "log_buf" | "mem_map") {
-            continue;
-        }
+    for (name, address) in info.object_symbols() {
         match target.symbol(name) {
             Ok(ours) if ours != address => {
                 return Err(format!("symbol {name} is at {address:#x}, by the profile at {ours:#x}"));

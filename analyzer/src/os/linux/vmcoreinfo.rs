@@ -77,6 +77,12 @@ impl VmcoreInfo {
         self.inside("SYMBOL(").filter_map(|(name, value)| Some((name, u64::from_str_radix(value, 16).ok()?)))
     }
 
+    /// The symbols without those that name the object a pointer variable points to.
+    pub fn object_symbols(&self) -> impl Iterator<Item = (&str, u64)> {
+        let pointers = ["mem_section", "node_data", "log_buf", "mem_map"];
+        self.symbols().filter(move |(name, _)| !pointers.contains(name))
+    }
+
     /// Offsets `(struct, field, bytes)` it names.
     pub fn offsets(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.inside("OFFSET(").filter_map(|(name, value)| {
