@@ -53,7 +53,12 @@ pub(crate) fn run(matches: &ArgMatches, session: &Session, settings: &mut Settin
         wanted = plugins::ALL
             .iter()
             .filter(|plugin| plugin.active() == Active::Image || plugin.active().system() == Some(system))
-            .filter(|plugin| !plugin.command().get_arguments().any(|arg| arg.get_long() == Some("dump_dir")))
+            .filter(|plugin| {
+                let command = plugin.command();
+                let has = |name| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+                // With --dump it is asked for, without it is what the command is for.
+                !has("dump_dir") || has("dump")
+            })
             .filter_map(|plugin| match parse::plugin(*plugin, &[]) {
                 Ok(Parsed::Matches(matches)) => Some((*plugin, matches)),
                 _ => None,

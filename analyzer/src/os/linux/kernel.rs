@@ -7,6 +7,7 @@ use object::{Absent, DataModel, Missing, Read, Target, Types};
 use profile::Profile;
 
 use super::arch::{self, Arch};
+use super::linear::{Linear, Piece};
 use super::{identify, overlay, time};
 use crate::error::Error;
 use crate::session::{Fact, Session};
@@ -14,6 +15,9 @@ use crate::table::Time;
 
 /// Most CPUs a kernel can have (`CONFIG_NR_CPUS` of the largest distribution kernels).
 const MAX_CPUS: u32 = 8192;
+
+/// Bytes of physical memory that 32-bit kernels map for good, at least: 896 MiB less what `vmalloc` was given.
+const LOW_MEMORY: u64 = 768 << 20;
 
 /// Where a kernel stands in memory.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +59,7 @@ impl Kernel {
         let space = Arc::new(VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb));
         let target = target(profile, Arc::clone(&space) as Arc<dyn AddressSpace>, layout.slide);
         let (profile_name, profile_source) = named;
-        Self {
+        let mut kernel = Self {
             target,
             space,
             physical,
@@ -64,7 +68,35 @@ impl Kernel {
             profile_source,
             decisions,
             boot_time: OnceLock::new(),
-        }
+        };
+        // The direct map's address is in the image, so the image comes first.
+        let image: Vec<Piece> = kernel.image_piece().into_iter().collect();
+        kernel.see(image.clone());
+        let direct = kernel.direct_map();
+        kernel.see(image.into_iter().chain(direct).collect());
+        kernel
+    }
+
+    /// Reads the kernel's memory through its page tables or, where they are damaged, by pieces.
+    fn see(&mut self, pieces: Vec<Piece>) {
+        let space = Linear::new(Arc::clone(&self.space), pieces);
+        self.target = self.target.with_space(Arc::new(space));
+    }
+
+    /// Where the kernel's image is.
+    fn image_piece(&self) -> Option<Piece> {
+        let base = self.arch().link_base(self.target.types().profile())?;
+        let (start, end) = (self.target.symbol("_text").ok()?, self.target.symbol("_end").ok()?);
+        let linked = start.wrapping_sub(self.layout.slide).wrapping_sub(base);
+        Some(Piece { start, end, physical: linked.wrapping_add(self.layout.physical_shift) })
+    }
+
+    /// Where all of physical memory is; of 32-bit kernels what is mapped for good.
+    fn direct_map(&self) -> Option<Piece> {
+        let start = self.page_offset().ok()?;
+        let most = if self.arch() == Arch::I386 { LOW_MEMORY } else { u64::MAX };
+        let end = start.checked_add(self.physical.end().min(most))?;
+        Some(Piece { start, end, physical: 0 })
     }
 
     /// Types over the kernel's address space.

@@ -16,6 +16,7 @@ mod identify;
 pub mod inline_hook;
 pub mod kallsyms;
 mod kernel;
+mod linear;
 pub mod maple;
 pub mod mm;
 pub mod module;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memory::VirtualSpace;
+use object::walk::End;
 use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout};
 
 use super::Kernel;
-use super::views::Method;
+use super::task_scan::{self, Life};
+use super::views::{self, Method};
 use crate::error::Error;
 use crate::session::Session;
 use crate::table::{ObjRef, Time, text_of};
@@ -145,8 +147,26 @@ impl<'k> Task<'k> {
 /// All processes (thread-group leaders) on the kernel's task list, sorted by pid, then address.
 ///
 /// `init_task` itself, the idle task with pid 0, heads the list and is no process.
+///
+/// Where the list is torn, its rest is looked for by all other means: the table of pids, the tree of children, and what
+/// looks like a process in physical memory.
 pub fn processes<'k>(session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
-    by_methods(session, kernel, &[Method::InitTask])
+    let (mut found, end) = views::task_list(kernel)?;
+    let notes = &session.notes;
+    if end != End::Complete {
+        notes.walk("init_task.tasks", &end);
+        let listed = found.len();
+        for method in [Method::PidHashTable, Method::Children] {
+            found.extend(method.tasks(notes, kernel).unwrap_or_default());
+        }
+        let alive = |addr: &u64| Life::of(&Task::at(kernel.target(), *addr)) != Ok(Life::Dead);
+        found.extend(task_scan::scan(notes, kernel).unwrap_or_default().into_iter().filter(alive));
+        let more = found.len().saturating_sub(listed);
+        notes.info(format!("{more} processes that the torn list lacks were found by other ways"));
+    }
+    let mut tasks: Vec<Task<'k>> = found.into_iter().map(|addr| Task::at(kernel.target(), addr)).collect();
+    sort_by_pid(&mut tasks);
+    Ok(tasks)
 }
 
 /// The processes that any of the methods finds, sorted by pid, then address.

@@ -7,7 +7,7 @@
 //! An exited process stays until its slab object is used again or its page is given to something else; nothing tells
 //! how many were overwritten. With `init_on_free=1` none stay. Single threads are not looked for.
 
-use memory::{AddressSpace, CHUNK, Piece};
+use memory::{CHUNK, Piece};
 use object::{Ptr, Read, Target, layout};
 
 use super::Kernel;
@@ -147,7 +147,9 @@ pub fn scan(notes: &Notes, kernel: &Kernel) -> Read<Vec<u64>> {
         ));
     }
     // The same bytes must be there for the kernel too.
-    found.retain(|address| kernel.space().translate(*address) == Ok(address.wrapping_sub(page_offset)));
+    found.retain(|address| {
+        kernel.target().space().translate(*address) == Ok(address.wrapping_sub(page_offset))
+    });
     Ok(found)
 }
 

@@ -64,7 +64,11 @@ impl Method {
     /// What the profile lacks, or why the root cannot be read.
     pub fn tasks(self, notes: &Notes, kernel: &Kernel) -> Read<BTreeSet<u64>> {
         match self {
-            Self::InitTask => task_list(notes, kernel),
+            Self::InitTask => {
+                let (tasks, end) = task_list(kernel)?;
+                notes.walk("init_task.tasks", &end);
+                Ok(tasks)
+            }
             Self::PidHashTable => pid_table(notes, kernel),
             Self::Children => {
                 children(notes, kernel).map(|found| found.into_iter().map(|child| child.task).collect())
@@ -73,13 +77,16 @@ impl Method {
     }
 }
 
-/// The list of processes: every thread-group leader, linked in `copy_process()`, unlinked in `release_task()`.
-fn task_list(notes: &Notes, kernel: &Kernel) -> Read<BTreeSet<u64>> {
+/// The list of processes: every thread-group leader, linked in `copy_process()`, unlinked in `release_task()`. And how it
+/// ended.
+///
+/// # Errors
+/// What the profile lacks.
+pub fn task_list(kernel: &Kernel) -> Read<(BTreeSet<u64>, End)> {
     let target = kernel.target();
     let link = target.offset_of(Task::STRUCT, "tasks")?;
     let walked = walk::list(target, target.symbol("init_task")?.wrapping_add(link));
-    notes.walk("init_task.tasks", &walked.end);
-    Ok(walked.containers(link).collect())
+    Ok((walked.containers(link).collect(), walked.end))
 }
 
 /// The table by which the kernel finds a task by its pid in the initial namespace.

@@ -1,0 +1,217 @@
+//! Zeroes pages of a guest's raw dump at random and runs all commands over what is left: each must end, say what is missing,
+//! and `pslist` must still show every process whose own pages survived.
+//!
+//! For each percentage and seed: a copy of the dump with so many of its pages zeroed, one run of `rekal batch` with a limit of
+//! time. Prints one line for each run; exit code 1 when anything failed.
+
+#![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use rekal_tests::lab::{Lab, ProfileSource};
+use rekal_tests::rekal::Rekal;
+use serde_json::Value;
+
+const PAGE: u64 = 4096;
+/// Bytes of a `task_struct`, rounded up: of distribution kernels none is larger.
+const TASK: u64 = 10 << 10;
+
+/// Run all commands over damaged images
+#[derive(Debug, Parser)]
+struct Options {
+    /// The lab folder [default: $GUEST_LAB, else rekal-guest-lab in the cache directory]
+    #[arg(long, value_name = "DIR")]
+    lab: Option<PathBuf>,
+    /// The guest
+    #[arg(long, value_name = "NAME", default_value = "6.12-kaslr")]
+    guest: String,
+    /// Percentages of pages that are zeroed
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 5, 20])]
+    percent: Vec<u64>,
+    /// Number of seeds for each
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seeds: u64,
+    /// Longest run of all commands together
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    seconds: u64,
+    /// The program [default: rekal beside this one]
+    #[arg(long, value_name = "FILE")]
+    rekal: Option<PathBuf>,
+}
+
+/// A process of the intact image.
+struct Process {
+    address: String,
+    pages: Vec<u64>,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
+    let program = match &options.rekal {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
+    };
+    let scratch = tempfile::tempdir()?;
+    let guests = lab.guests()?;
+    let guest = guests.iter().find(|guest| guest.name == options.guest).context("no such guest")?;
+    let repository = lab.repository(&program, guest, ProfileSource::Image, scratch.path())?;
+    let intact = Rekal { program: program.clone(), image: guest.raw(), repository: Some(repository.clone()) };
+    let processes = processes(&intact)?;
+    let image = scratch.path().join("damaged.raw");
+    let mut failures = 0;
+    for &percent in &options.percent {
+        for seed in 1..=options.seeds {
+            fs::copy(guest.raw(), &image)?;
+            let zeroed = zero_pages(&image, percent, seed)?;
+            let output = scratch.path().join(format!("out-{percent}-{seed}"));
+            fs::create_dir(&output)?;
+            let wanted: Vec<&str> = processes
+                .iter()
+                .filter(|process| process.pages.iter().all(|page| !zeroed.contains(page)))
+                .map(|process| process.address.as_str())
+                .collect();
+            let outcome = run(&program, &image, &repository, &output, Duration::from_secs(options.seconds))
+                .and_then(|run| Ok((run, missing(&output, &wanted)?)));
+            match outcome {
+                Ok((run, lost)) if lost.is_empty() && run.bad.is_empty() && run.code == 3 => {
+                    println!("ok    {percent} % seed {seed}: {run}, {} processes kept", wanted.len());
+                }
+                Ok((run, lost)) => {
+                    failures += 1;
+                    let bad = run.bad.join("; ");
+                    println!(
+                        "FAIL  {percent} % seed {seed}: {run}, lost {} of {}: {bad}",
+                        lost.len(),
+                        wanted.len()
+                    );
+                }
+                Err(error) => {
+                    failures += 1;
+                    println!("FAIL  {percent} % seed {seed}: {error:#}");
+                }
+            }
+            fs::remove_dir_all(&output)?;
+        }
+    }
+    println!("{failures} failed");
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The processes of the intact image with the pages their structures are in.
+fn processes(intact: &Rekal) -> Result<Vec<Process>> {
+    let rows = intact.run(&["pslist"])?.rows;
+    let address = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
+    let first = rows.first().context("no process")?.object("proc", "address");
+    let steps = intact.run(&["vtop", &first])?.rows;
+    let physical = steps.iter().find(|row| row.text("step") == "physical").context("no physical address")?;
+    let shift = address(&first)?.wrapping_sub(address(&physical.text("address"))?);
+    rows.iter()
+        .map(|row| {
+            let text = row.object("proc", "address");
+            let start = address(&text)?.wrapping_sub(shift);
+            Ok(Process { address: text, pages: (start / PAGE..=(start + TASK) / PAGE).collect() })
+        })
+        .collect()
+}
+
+/// Zeroes a share of the pages of a file, chosen by the seed; which.
+fn zero_pages(image: &Path, percent: u64, seed: u64) -> Result<BTreeSet<u64>> {
+    let mut file = File::options().write(true).open(image)?;
+    let count = file.seek(SeekFrom::End(0))? / PAGE;
+    // The generator of Marsaglia, "Xorshift RNGs", 2003.
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut zeroed = BTreeSet::new();
+    for page in 0..count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        if state % 100 < percent {
+            zeroed.insert(page);
+            file.seek(SeekFrom::Start(page * PAGE))?;
+            file.write_all(&[0; 4096])?;
+        }
+    }
+    Ok(zeroed)
+}
+
+/// What became of a run of all commands.
+struct Run {
+    code: i32,
+    commands: usize,
+    seconds: f64,
+    /// Commands that neither ended well nor with less than everything.
+    bad: Vec<String>,
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} commands, exit code {}, {:.1} s", self.commands, self.code, self.seconds)
+    }
+}
+
+fn run(program: &Path, image: &Path, repository: &Path, output: &Path, limit: Duration) -> Result<Run> {
+    let started = Instant::now();
+    let lines = output.join("lines");
+    let mut child = Command::new(program)
+        .args(["--format", "json", "--offline", "--repository_path"])
+        .arg(repository)
+        .arg("--output_dir")
+        .arg(output)
+        .arg("-f")
+        .arg(image)
+        .arg("batch")
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .stdout(File::create(&lines)?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let code = wait(&mut child, limit)?;
+    let text = fs::read_to_string(&lines)?;
+    let results: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?, words.next()?))
+        })
+        .collect();
+    let bad = results.iter().filter(|(_, code)| !["0", "3"].contains(code));
+    Ok(Run {
+        code,
+        commands: results.len(),
+        seconds: started.elapsed().as_secs_f64(),
+        bad: bad.map(|(name, code)| format!("{name} exit code {code}")).collect(),
+    })
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Result<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return status.code().context("killed by a signal");
+        }
+        if started.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            ensure!(false, "not done after {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that pslist should have shown and did not.
+fn missing<'a>(output: &Path, wanted: &[&'a str]) -> Result<Vec<&'a str>> {
+    let file = output.join("pslist.json");
+    let document: Value = serde_json::from_slice(&fs::read(&file).context("no output of pslist")?)?;
+    let rows = document.get("rows").and_then(Value::as_array).context("no rows of pslist")?;
+    let shown: BTreeSet<&str> =
+        rows.iter().filter_map(|row| row.get("proc")?.get("address")?.as_str()).collect();
+    Ok(wanted.iter().copied().filter(|address| !shown.contains(address)).collect())
+}
