@@ -57,6 +57,26 @@ impl Notes {
         }
     }
 
+    /// How many notes there are, for [`Notes::since`].
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).notes.len()
+    }
+
+    /// The notes added after there were so many.
+    #[must_use]
+    pub fn since(&self, count: usize) -> Vec<Note> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.notes.get(count..).unwrap_or_default().to_vec()
+    }
+
+    /// Adds notes made earlier, as far as they are not there.
+    pub fn repeat(&self, notes: &[Note]) {
+        for note in notes {
+            self.add(note.severity, note.text.clone());
+        }
+    }
+
     /// All notes so far, emptying the list.
     pub fn take(&self) -> Vec<Note> {
         let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

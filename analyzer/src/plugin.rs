@@ -54,6 +54,8 @@ pub trait Plugin: Sync {
     const SUMMARY: &'static str;
     /// What it needs.
     const ACTIVE: Active;
+    /// Whether it writes files without being told to by an option; `batch` without names leaves it out.
+    const WRITES: bool = false;
     /// Its options.
     type Args: Args;
     /// Its rows.
@@ -120,6 +122,8 @@ pub trait DynPlugin: Sync {
     fn summary(&self) -> &'static str;
     /// What it needs.
     fn active(&self) -> Active;
+    /// Whether it writes files without being told to by an option.
+    fn writes(&self) -> bool;
     /// Its columns.
     fn columns(&self) -> &'static [Column];
     /// Its options.
@@ -139,6 +143,10 @@ impl<P: Plugin> DynPlugin for P {
 
     fn active(&self) -> Active {
         P::ACTIVE
+    }
+
+    fn writes(&self) -> bool {
+        P::WRITES
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -58,7 +58,9 @@ pub trait Fact: 'static {
     fn compute(session: &Session) -> Result<Self::Value, Error>;
 }
 
-type Slot = Arc<OnceLock<Result<Arc<dyn Any + Send + Sync>, Error>>>;
+/// A fact with the notes made while it was found out: whoever uses it later must know them too.
+type Known = (Result<Arc<dyn Any + Send + Sync>, Error>, Vec<Note>);
+type Slot = Arc<OnceLock<Known>>;
 
 thread_local! {
     /// Names of the facts being computed on this thread, outermost first.
@@ -100,14 +102,13 @@ impl Session {
             let path = self.config.filename.as_ref().ok_or_else(|| {
                 Error::usage("this command needs a memory image").with_hint("name it: rekal -f IMAGE COMMAND")
             })?;
-            let image = memory::open(path, &memory::Limits::default())
-                .map_err(|e| crate::diagnosis::open_error(&e))?;
-            for warning in &image.warnings {
-                self.notes.partial(warning.clone());
-            }
-            Ok(image)
+            memory::open(path, &memory::Limits::default()).map_err(|e| crate::diagnosis::open_error(&e))
         };
-        self.image.get_or_init(open).as_ref().map_err(Clone::clone)
+        let image = self.image.get_or_init(open).as_ref().map_err(Clone::clone)?;
+        for warning in &image.warnings {
+            self.notes.partial(warning.clone());
+        }
+        Ok(image)
     }
 
     /// The profile repositories, opened on first use.
@@ -169,7 +170,7 @@ impl Session {
         self.notes.take()
     }
 
-    /// A fact, found out on first use and remembered, failures too. A fact that needs itself is an error that names
+    /// A fact, found out on first use and remembered with its notes, failures too. A fact that needs itself is an error that names
     /// the chain.
     pub fn fact<F: Fact>(&self) -> Result<Arc<F::Value>, Error> {
         let chain = CHAIN.with_borrow(Clone::clone);
@@ -182,11 +183,13 @@ impl Session {
         };
         let compute = || {
             CHAIN.with_borrow_mut(|chain| chain.push(F::NAME));
+            let before = self.notes.count();
             let value = F::compute(self).map(|value| Arc::new(value) as Arc<dyn Any + Send + Sync>);
             CHAIN.with_borrow_mut(Vec::pop);
-            value
+            (value, self.notes.since(before))
         };
-        let value = slot.get_or_init(compute).clone()?;
-        value.downcast().map_err(|_| Error::analysis(format!("fact has another type: {}", F::NAME)))
+        let (value, notes) = slot.get_or_init(compute);
+        self.notes.repeat(notes);
+        value.clone()?.downcast().map_err(|_| Error::analysis(format!("fact has another type: {}", F::NAME)))
     }
 }

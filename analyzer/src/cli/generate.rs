@@ -1,4 +1,4 @@
-//! Texts generated from the registry: shell completion and manual pages.
+//! Commands of the program itself: texts generated from the registry (shell completion, manual pages), and `batch`.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::output::OutputFile;
 use crate::plugin::DynPlugin;
 use crate::plugins;
 
-/// The commands that generate text rather than a table.
+/// The commands that are no plugins.
 #[must_use]
 pub fn commands() -> Vec<Command> {
     let shell =
@@ -23,6 +23,7 @@ pub fn commands() -> Vec<Command> {
     [
         Command::new("completion").about("Print a shell completion script").arg(shell),
         Command::new("man").about("Print the manual page").arg(dir),
+        batch::command(),
     ]
     .into_iter()
     .map(|command| {
@@ -57,9 +58,7 @@ pub fn tree() -> Command {
         .map(|plugin| help::plugin_command(*plugin).after_help(help::columns(*plugin)));
     options::command()
         .allow_external_subcommands(false)
-        .subcommands(
-            plugins.chain(commands()).chain([batch::command()]).map(|command| command.no_binary_name(false)),
-        )
+        .subcommands(plugins.chain(commands()).map(|command| command.no_binary_name(false)))
         .disable_help_subcommand(true)
         .no_binary_name(false)
         .bin_name("rekal")

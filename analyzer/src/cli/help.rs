@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
-use crate::cli::{batch, generate, options};
+use crate::cli::{generate, options};
 use crate::plugin::{Active, DynPlugin};
 use crate::plugins;
 
@@ -45,8 +45,7 @@ pub fn program() -> String {
 /// The list of all commands, and what there is to know about all of them.
 #[must_use]
 pub fn commands() -> String {
-    let mut generators = generate::commands();
-    generators.push(batch::command());
+    let generators = generate::commands();
     let names = plugins::ALL.iter().map(|plugin| plugin.name());
     let names = names.chain(generators.iter().map(Command::get_name));
     let width = names.map(str::len).max().unwrap_or(0);

@@ -5,7 +5,7 @@
 //! ```
 //! Only the command that is asked for builds its options; `generate` and `help` are the only users of all of them.
 
-pub mod batch;
+mod batch;
 pub mod config;
 pub mod generate;
 pub mod help;
@@ -20,6 +20,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -28,6 +29,7 @@ use clap::ArgMatches;
 
 use crate::error::{EXIT_COMPLETE, EXIT_USAGE, Error, ErrorKind};
 use crate::os::SystemFact;
+use crate::plugin::DynPlugin;
 use crate::plugins;
 use crate::progress;
 use crate::session::Session;
@@ -64,53 +66,66 @@ fn dispatch(arguments: &[OsString]) -> Result<u8, Error> {
     };
     let rest: Vec<OsString> = rest.get_many::<OsString>("").into_iter().flatten().cloned().collect();
 
-    if name == "batch" {
-        return match parse::command(batch::command(), name, &rest)? {
-            Parsed::Help(text) => print(&text),
-            Parsed::Matches(matches) => {
-                let (session, mut settings) = start(&globals)?;
-                batch::run(&matches, &session, &mut settings)
-            }
-        };
-    }
     if let Some(command) = generate::commands().into_iter().find(|command| command.get_name() == name) {
         return match parse::command(command, name, &rest)? {
             Parsed::Help(text) => print(&text),
+            Parsed::Matches(matches) if name == batch::NAME => batch::run(&matches, &globals),
             Parsed::Matches(matches) => {
                 generate::run(name, &matches, globals.get_flag("overwrite")).map(|()| EXIT_COMPLETE)
             }
         };
     }
+    let started = OnceCell::new();
+    let start = || match started.get() {
+        Some(started) => Ok(started),
+        None => start(&globals).map(|new| started.get_or_init(|| new)),
+    };
+    match choose(name, &rest, &|| start().map(|(session, _)| session))? {
+        Chosen::Help(text) => print(&text),
+        Chosen::Plugin(plugin, matches) => {
+            let (session, settings) = start()?;
+            run::run(plugin, &matches, session, settings)
+        }
+    }
+}
+
+/// What a command line asks for.
+enum Chosen {
+    /// This text.
+    Help(String),
+    /// A plugin with its options.
+    Plugin(&'static dyn DynPlugin, ArgMatches),
+}
+
+/// Finds the plugin of a name and parses its options. The session is asked for only where the image decides.
+fn choose<'a>(
+    name: &str,
+    options: &[OsString],
+    session: &dyn Fn() -> Result<&'a Session, Error>,
+) -> Result<Chosen, Error> {
     let plugins = plugins::named(name);
-    let (plugin, matches, started) = match plugins.as_slice() {
+    let plugin = match plugins.as_slice() {
         [] => return Err(unknown_command(name)),
-        [only] => match parse::plugin(*only, &rest)? {
-            Parsed::Help(text) => return print(&text),
-            Parsed::Matches(matches) => (*only, matches, start(&globals)?),
-        },
+        [only] => *only,
         // Several systems have a command of this name: the image tells which is meant, so it comes first.
         several => {
-            if let Some(text) = parse::help(several, &rest)? {
-                return print(&text);
+            if let Some(text) = parse::help(several, options)? {
+                return Ok(Chosen::Help(text));
             }
             // What none of them accepts is wrong whatever the image is.
-            let refusals = several.iter().map(|plugin| parse::plugin(*plugin, &rest).err());
+            let refusals = several.iter().map(|plugin| parse::plugin(*plugin, options).err());
             if let Some(Some(error)) =
                 refusals.collect::<Option<Vec<_>>>().map(|errors| errors.into_iter().next())
             {
                 return Err(error);
             }
-            let started = start(&globals)?;
-            let system = *started.0.fact::<SystemFact>()?;
-            let plugin = plugins::for_system(several, system)?;
-            match parse::plugin(plugin, &rest)? {
-                Parsed::Help(text) => return print(&text),
-                Parsed::Matches(matches) => (plugin, matches, started),
-            }
+            plugins::for_system(several, *session()?.fact::<SystemFact>()?)?
         }
     };
-    let (session, settings) = started;
-    run::run(plugin, &matches, &session, &settings)
+    Ok(match parse::plugin(plugin, options)? {
+        Parsed::Help(text) => Chosen::Help(text),
+        Parsed::Matches(matches) => Chosen::Plugin(plugin, matches),
+    })
 }
 
 /// The session and the settings of this run.
@@ -151,7 +166,7 @@ fn unknown_command(name: &str) -> Error {
     }
     let generators = generate::commands();
     let known = plugins::ALL.iter().map(|plugin| plugin.name());
-    let known = known.chain(generators.iter().map(clap::Command::get_name)).chain(["batch"]);
+    let known = known.chain(generators.iter().map(clap::Command::get_name));
     let near = nearest::nearest(name, known);
     if near.is_empty() {
         error.with_hint("rekal --help lists all commands")

@@ -26,7 +26,7 @@ pub enum Level {
 }
 
 /// All settings of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// What plugins see.
     pub session: Config,

@@ -96,6 +96,17 @@ impl Format {
         }
     }
 
+    /// The usual ending of names of its files.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Text | Self::Wide | Self::Test => "txt",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+
     /// Whether people read it, so that a pager makes sense.
     #[must_use]
     pub fn is_for_people(self) -> bool {

@@ -38,6 +38,7 @@ impl Plugin for Coredump {
     const NAME: &'static str = "coredump";
     const SUMMARY: &'static str = "Write processes as core files for debuggers";
     const ACTIVE: Active = Active::Linux;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -42,6 +42,7 @@ impl Plugin for Moddump {
     const NAME: &'static str = "moddump";
     const SUMMARY: &'static str = "Write loaded kernel modules as ELF files";
     const ACTIVE: Active = Active::Linux;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -49,6 +49,7 @@ impl Plugin for Vaddump {
     const NAME: &'static str = "vaddump";
     const SUMMARY: &'static str = "Write the memory areas of processes to files";
     const ACTIVE: Active = Active::Linux;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -49,6 +49,7 @@ impl Plugin for Dlldump {
     const NAME: &'static str = "dlldump";
     const SUMMARY: &'static str = "Write modules of processes as files";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -42,6 +42,7 @@ impl Plugin for Moddump {
     const NAME: &'static str = "moddump";
     const SUMMARY: &'static str = "Write kernel modules as files";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -46,6 +46,7 @@ impl Plugin for Pedump {
     const NAME: &'static str = "pedump";
     const SUMMARY: &'static str = "Write the executable at an address as a file";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

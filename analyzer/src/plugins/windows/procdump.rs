@@ -42,6 +42,7 @@ impl Plugin for Procdump {
     const NAME: &'static str = "procdump";
     const SUMMARY: &'static str = "Write the executables of processes as files";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 
