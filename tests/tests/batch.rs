@@ -106,7 +106,8 @@ fn all_commands_run_and_write_nothing() {
 
 #[test]
 fn a_command_that_fails_does_not_stop_the_others() {
-    let output = rekal(&sample(), "json", &["batch", "no_such_command", "pslist --no_such_option", "hostname"]);
+    let output =
+        rekal(&sample(), "json", &["batch", "no_such_command", "pslist --no_such_option", "hostname"]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("no_such_command") && errors.contains("no_such_option"), "{errors}");

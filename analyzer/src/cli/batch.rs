@@ -29,9 +29,11 @@ pub(super) fn command() -> Command {
         "Commands to run, each with its options in one argument: pslist 'maps 1' [default: all for the image that need no \
          option and write no files]",
     );
-    let file = Arg::new("file").long("file").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
-        "File that names further commands, one a line; # begins a comment, - is standard input",
-    );
+    let file = Arg::new("file")
+        .long("file")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("File that names further commands, one a line; # begins a comment, - is standard input");
     Command::new(NAME)
         .about("Run several commands on one image, each into its own file of --output_dir if that is given")
         .args([commands, file])
