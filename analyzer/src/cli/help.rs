@@ -64,7 +64,21 @@ pub fn commands() -> String {
         }
         text.push('\n');
     }
+    let _ = writeln!(text, "{}\n", other_names());
     let _ = write!(text, "{CONFIGURATION}\n\n{EXIT_CODES}");
+    text
+}
+
+/// Which names of Volatility 3 are accepted.
+fn other_names() -> String {
+    let mut text =
+        "Names of Volatility 3 are accepted too: linux.pslist.PsList or linux.pslist, windows.handles, ...\n\
+                    Where they differ from the names here:"
+            .to_owned();
+    let width = plugins::aliases::OTHER.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, command) in plugins::aliases::OTHER {
+        let _ = write!(text, "\n  {name:width$}  {command}");
+    }
     text
 }
 

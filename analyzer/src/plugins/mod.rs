@@ -3,6 +3,7 @@
 //! A new command is a new file, its `pub mod` line in the folder's `mod.rs`, and its line in [`ALL`]. The tests check
 //! what all commands have in common. Systems may share a name: the image decides which of the commands runs.
 
+pub mod aliases;
 pub mod core;
 pub mod linux;
 pub mod windows;
@@ -62,6 +63,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::coredump::Coredump,
     &linux::cpuinfo::Cpuinfo,
     &linux::dmesg::Dmesg,
+    &linux::ebpf::Ebpf,
     &linux::elfs::Elfs,
     &linux::envars::Envars,
     &linux::find_dtb::FindDtb,
@@ -71,6 +73,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::hostname::Hostname,
     &linux::ifconfig::Ifconfig,
     &linux::iomem::Iomem,
+    &linux::kallsyms::Kallsyms,
+    &linux::kthreads::Kthreads,
     &linux::library_list::LibraryList,
     &linux::lsmod::Lsmod,
     &linux::lsmod_parameters::LsmodParameters,
@@ -90,8 +94,14 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::netstat::Netstat,
     &linux::notifier_chains::NotifierChains,
     &linux::pas2vas::Pas2vas,
+    &linux::perf_events::PerfEvents,
+    &linux::pidhashtable::Pidhashtable,
+    &linux::pkt_queues::PktQueues,
+    &linux::process_spoofing::ProcessSpoofing,
     &linux::psaux::Psaux,
+    &linux::pscallstack::Pscallstack,
     &linux::pslist::Pslist,
+    &linux::psscan::Psscan,
     &linux::pstree::Pstree,
     &linux::psxview::Psxview,
     &linux::ptrace::Ptrace,
@@ -99,6 +109,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::tracepoints::Tracepoints,
     &linux::vaddump::Vaddump,
     &linux::vadmap::Vadmap,
+    &linux::vmcoreinfo::Vmcoreinfo,
     &linux::vtop::Vtop,
     // Windows.
     &windows::callbacks::Callbacks,
@@ -155,10 +166,11 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &windows::vtop::Vtop,
 ];
 
-/// The commands of a name: none, one, or one for each system that has it.
+/// The commands of a name: none, one, or one for each system that has it. Names of Volatility 3 are accepted too.
 #[must_use]
 pub fn named(name: &str) -> Vec<&'static dyn DynPlugin> {
-    ALL.iter().copied().filter(|plugin| plugin.name() == name).collect()
+    let own: Vec<_> = ALL.iter().copied().filter(|plugin| plugin.name() == name).collect();
+    if own.is_empty() { aliases::resolve(name) } else { own }
 }
 
 /// The one of several commands of one name that is for images of a system.

@@ -50,6 +50,17 @@ pub fn profile_of_image(space: &dyn AddressSpace) -> Result<Converted, Error> {
     })
 }
 
+/// The symbols of the kernel in an image, as the kernel keeps them for `/proc/kallsyms`.
+///
+/// # Errors
+/// Why there are none.
+pub fn kernel_symbols(space: &dyn AddressSpace) -> Result<Kallsyms, Error> {
+    let hits = search(space);
+    let tables = hits.digits.iter().filter_map(|&at| symbols(space, at).ok());
+    let largest = tables.max_by_key(|symbols| symbols.symbols.len());
+    largest.ok_or_else(|| Error::analysis("the image holds no readable kallsyms"))
+}
+
 /// Finds the parts and converts them; the error says what is missing.
 pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
     let hits = search(space);

@@ -27,6 +27,8 @@ layout! {
     }
 
     struct Tables / TablesLayout = "mod_kallsyms" {
+        /// A letter for each symbol; from Linux commit 1c7651f43777 (v5.2).
+        kinds: Ptr = "typetab",
         symtab: Ptr = "symtab",
         num_symtab: u32 = "num_symtab",
         strtab: Ptr = "strtab",
@@ -40,6 +42,8 @@ pub struct ModuleSymbol {
     pub address: u64,
     /// Name.
     pub name: String,
+    /// Letter of `nm` in the case the kernel keeps it, where it keeps one.
+    pub kind: Option<u8>,
 }
 
 /// The symbols of a module.
@@ -85,17 +89,19 @@ impl ModuleSymbol {
 pub fn symbols(module: &Module<'_>, budget: usize) -> Read<ModuleSymbols> {
     let target = module.target();
     let owner = Owner::at(target, module.addr());
-    let (symtab, count, strtab) = match owner.kallsyms() {
-        Err(Absent::NoProfile(_)) => (owner.symtab()?, owner.num_symtab()?, owner.strtab()?),
+    let (symtab, count, strtab, kinds) = match owner.kallsyms() {
+        Err(Absent::NoProfile(_)) => (owner.symtab()?, owner.num_symtab()?, owner.strtab()?, None),
         tables => {
             let tables = Tables::at(target, tables?.non_null("module without symbols")?);
-            (tables.symtab()?, tables.num_symtab()?, tables.strtab()?)
+            (tables.symtab()?, tables.num_symtab()?, tables.strtab()?, tables.kinds().ok())
         }
     };
-    Ok(read(target, symtab.0, count, strtab.0, budget))
+    let kinds =
+        kinds.and_then(|Ptr(kinds)| target.read_bytes(kinds, count.into(), MAX_SYMBOLS as usize).ok());
+    Ok(read(target, symtab.0, count, strtab.0, kinds.as_deref().unwrap_or_default(), budget))
 }
 
-fn read(target: &Target, symtab: u64, count: u32, strtab: u64, budget: usize) -> ModuleSymbols {
+fn read(target: &Target, symtab: u64, count: u32, strtab: u64, kinds: &[u8], budget: usize) -> ModuleSymbols {
     let EntryLayout { size, section, value } = EntryLayout::of(target.types().model());
     let limit = count.min(MAX_SYMBOLS) as usize;
     let mut found = ModuleSymbols { missing: u64::from(count) - limit as u64, ..ModuleSymbols::default() };
@@ -104,12 +110,13 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, budget: usize) ->
     while done < limit {
         let now = (CHUNK / size).min(limit - done);
         let address = symtab.wrapping_add((done * size) as u64);
+        let first = done;
         done += now;
         let Ok(bytes) = target.read_bytes(address, (now * size) as u64, CHUNK) else {
             found.missing += now as u64;
             continue;
         };
-        for entry in bytes.chunks_exact(size) {
+        for (index, entry) in (first..).zip(bytes.chunks_exact(size)) {
             let name = little_endian(entry.get(..4));
             let undefined = little_endian(entry.get(section.clone())) == 0;
             // The first entry of every table is the empty symbol.
@@ -120,7 +127,8 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, budget: usize) ->
                 Ok(name) if name.is_empty() => {}
                 Ok(name) => {
                     let address = little_endian(entry.get(value.clone()));
-                    let symbol = ModuleSymbol { address, name: text_of(&name) };
+                    let symbol =
+                        ModuleSymbol { address, name: text_of(&name), kind: kinds.get(index).copied() };
                     match left.checked_sub(symbol.cost()) {
                         Some(rest) => {
                             left = rest;

@@ -57,6 +57,8 @@ layout! {
         env_end: Uint = "env_end",
         /// Auxiliary vector that the program was given: pairs of words.
         auxv: Addr = "saved_auxv",
+        /// The program that runs: a `file`.
+        exe_file: Ptr = "exe_file",
         /// First address of the page of system call stubs.
         vdso: Ptr = "context.vdso",
         /// Whether it is a 32-bit process; before v5.11.
@@ -198,6 +200,13 @@ pub fn gate_area<'t>(mm: &Mm<'t>) -> Option<Vma<'t>> {
         Err(_) => mm.context_flags().is_ok_and(|Uint(flags)| flags & MM_CONTEXT_HAS_VSYSCALL != 0),
     };
     has_page.then(|| Vma::at(target, gate))
+}
+
+impl<'t> Mm<'t> {
+    /// The program that runs, as `/proc/PID/exe` has it.
+    pub fn executable(&self) -> Read<File<'t>> {
+        Ok(File::at(self.target(), self.exe_file()?.non_null("no executable")?))
+    }
 }
 
 impl<'t> Vma<'t> {

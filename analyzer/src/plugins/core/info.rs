@@ -21,7 +21,7 @@ row! {
         command as "Command": &'static str,
         /// Image it is for.
         active as "Active": &'static str,
-        /// Option or column of the command; absent for the command itself.
+        /// Option, column or other name of the command; absent for the command itself.
         parameter as "Parameter": Option<String>,
         /// What it is or does.
         docs as "Docs": String,
@@ -53,6 +53,12 @@ impl Plugin for Info {
             push(None, plugin.summary().to_owned())?;
             if args.item.is_none() {
                 continue;
+            }
+            for name in plugins::aliases::names_of(plugin) {
+                push(
+                    Some(name.to_owned()),
+                    "name of this command in Volatility 3, accepted as well".to_owned(),
+                )?;
             }
             for arg in plugin.command().get_arguments() {
                 let name = match arg.get_long() {

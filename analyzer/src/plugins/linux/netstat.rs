@@ -8,14 +8,9 @@
 //! (SCTP, DCCP), which are found through processes only.
 //! Truth: `/proc/PID/net/*` and `/proc/PID/fd` of real guests.
 
-use std::collections::BTreeMap;
-
-use object::Ptr;
-use object::walk::End;
-
-use crate::os::linux::file::files_of;
-use crate::os::linux::net::socket::{Found, Holder, sock_of, sockets};
-use crate::os::linux::{Kernel, KernelFact, processes, task};
+use crate::os::linux::KernelFact;
+use crate::os::linux::net::holders::held;
+use crate::os::linux::net::socket::{Found, Holder, sockets};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -84,44 +79,6 @@ impl Plugin for Netstat {
         }
         Ok(())
     }
-}
-
-/// The sockets that processes have open, by address of the `struct sock`: files whose operations are
-/// `socket_file_ops` (net/socket.c) keep a `struct socket` as their private data.
-fn held(session: &Session, kernel: &Kernel) -> Result<BTreeMap<u64, Vec<Holder>>, Error> {
-    let target = kernel.target();
-    let mut held: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
-    let operations = match target.symbol("socket_file_ops") {
-        Ok(operations) => Ptr(operations),
-        Err(missing) => {
-            session.notes.partial(format!("sockets cannot be matched with processes: {missing}"));
-            return Ok(held);
-        }
-    };
-    for task in processes(session, kernel)? {
-        let (descriptors, end) = files_of(&task);
-        if end != End::Complete {
-            session.notes.walk(&format!("open files of {}", task::describe(&task)), &end);
-        }
-        for descriptor in descriptors {
-            if descriptor.file.f_op() != Ok(operations) {
-                continue;
-            }
-            match descriptor.file.private_data().and_then(|Ptr(socket)| sock_of(target, socket)) {
-                Ok(sock) => held.entry(sock).or_default().push(Holder {
-                    pid: task.pid(),
-                    comm: task.name(),
-                    fd: descriptor.fd,
-                }),
-                Err(why) => session.notes.partial(format!(
-                    "descriptor {} of {} is a socket that cannot be followed: {why}",
-                    descriptor.fd,
-                    task::describe(&task)
-                )),
-            }
-        }
-    }
-    Ok(held)
 }
 
 fn row(found: &Found, holder: Option<&Holder>) -> Row {

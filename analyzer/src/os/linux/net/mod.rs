@@ -4,10 +4,12 @@
 
 pub mod device;
 mod hash;
+pub mod holders;
 mod inet;
 pub mod neigh;
 pub mod netfilter;
 mod other;
+pub mod packet;
 pub mod socket;
 mod unix;
 
