@@ -18,6 +18,7 @@ pub static OTHER: &[(&str, &str)] = &[
     ("linux.kmsg.Kmsg", "dmesg"),
     ("linux.malware.keyboard_notifiers.Keyboard_notifiers", "notifier_chains"),
     ("linux.malware.tty_check.Tty_Check", "check_ttys"),
+    ("linux.module_extract.ModuleExtract", "moddump"),
     ("linux.mountinfo.MountInfo", "mount"),
     ("linux.pagecache.Files", "mls"),
     ("linux.pagecache.RecoverFs", "recover_fs"),

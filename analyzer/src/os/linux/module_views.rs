@@ -138,9 +138,10 @@ fn tree(notes: &Notes, target: &Target) -> Read<BTreeSet<u64>> {
     Ok(found)
 }
 
-/// Where modules can be; where that is no constant, from the lowest to the highest address that one ever had.
-fn area(target: &Target) -> Read<Range<u64>> {
-    if !matches!(target.types().profile().arch(), Some("I386" | "ARM64")) {
+/// Where modules can be: the whole area where it is known, else from the lowest to the highest that was ever loaded.
+fn area(kernel: &Kernel) -> Read<Range<u64>> {
+    let target = kernel.target();
+    if kernel.is_x86() && target.types().model().pointer_size() == 8 {
         return Ok(AREA_64);
     }
     let (lowest, highest) = match target.symbol("mod_tree") {
@@ -159,7 +160,7 @@ fn area(target: &Target) -> Read<Range<u64>> {
 /// Places that hold a `struct module`: its `mkobj.mod` points to itself, its state is one there is, its name is one.
 fn scan(kernel: &Kernel) -> Read<BTreeSet<u64>> {
     let target = kernel.target();
-    let area = area(target)?;
+    let area = area(kernel)?;
     let itself = target.offset_of(Candidate::STRUCT, "mkobj.mod")?;
     let width = usize::from(target.types().model().pointer_size());
     let (mut found, mut left, mut buffer) = (BTreeSet::new(), MAX_SCANNED, Vec::new());

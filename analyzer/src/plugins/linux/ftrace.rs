@@ -4,7 +4,7 @@
 //! called from all. Tracing, live patches, kprobes and eBPF use it, and so do rootkits. The call is made at the function's start, see
 //! `check_inline_kernel`.
 //!
-//! Truth: `/sys/kernel/tracing/enabled_functions` is empty in clean guests of 5.10, 6.1 and 6.12; the guest 6.1-hostile has the
+//! Truth: nothing traces in clean guests of 5.10, 6.1 and 6.12, and none is found; the guest 6.1-hostile has the
 //! function that our module registered.
 
 use object::{Ptr, Uint};

@@ -4,7 +4,6 @@
 //! v4.14; older lists are not read. A function belongs to the kernel or to a module that is listed.
 //!
 //! Truth: no clean guest of 5.10, 6.1 and 6.12 has a finding; the guest 6.1-hostile has the function that our module registered.
-//! Volatility 3 gives the same functions and calls every one of them that a module holds not hooked.
 
 use crate::os::linux::KernelFact;
 use crate::os::linux::code::Code;

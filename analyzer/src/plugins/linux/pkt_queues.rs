@@ -39,7 +39,7 @@ row! {
         /// Address of the `sk_buff`.
         packet as "sk_buff": Address,
         /// Bytes of the packet.
-        length: Read<u32>,
+        length: Read<ByteSize>,
         /// Those of its bytes that are in its buffer.
         bytes as "packet_bytes": Read<Vec<u8>>,
         /// File they were written to.
@@ -80,7 +80,7 @@ impl Plugin for PktQueues {
                     sock: Address(sock),
                     queue,
                     packet: Address(packet.addr()),
-                    length: packet.length(),
+                    length: packet.length().map(|length| ByteSize(length.into())),
                     bytes,
                     dump_name,
                 })?;

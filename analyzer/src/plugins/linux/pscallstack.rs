@@ -41,8 +41,8 @@ impl Plugin for Pscallstack {
     fn collect(&self, session: &Session, args: &ProcessFilter, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let code = Code::of(session)?;
-        if !matches!(kernel.target().types().profile().arch(), Some("AMD64" | "I386")) {
-            return Err(Error::analysis("stacks of this processor are not known to this command"));
+        if !kernel.is_x86() {
+            return Err(Error::analysis("not applicable: only stacks of x86 are known to this command"));
         }
         for leader in args.tasks(session, &kernel)? {
             for thread in threads(&session.notes, &leader) {
