@@ -3,7 +3,7 @@
 //! Every program in `prog_idr` (kernel/bpf/syscall.c), attached or not. Programs of the classic kind (socket filters, seccomp) have no
 //! number and are not in it.
 //!
-//! Truth: clean guests of 5.10, 6.1 and 6.12 load none, and none is found; a made table has the programs it was made with.
+//! Truth: clean guests of 5.10, 6.1 and 6.12 load none, and none is found. No guest has one to find.
 
 use object::{Bytes, Ptr, Scalar, Uint};
 use profile::Type;
