@@ -12,6 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use profile::names::{BuildId, ProfileName};
+use repository::SecretKey;
 use tokio::sync::Semaphore;
 
 use crate::answer::{self, Answer};
@@ -64,7 +65,8 @@ impl Service {
     }
 
     fn over(blobs: Box<dyn Blobs>, beside: Option<PathBuf>, config: Config) -> io::Result<Arc<Self>> {
-        let store = Store::open(blobs, &config.limits)?;
+        let key = config.signing_key.as_deref().map(signing_key).transpose()?;
+        let store = Store::open(blobs, &config.limits, key)?;
         let log = Arc::new(Log::start());
         let symbols = config.build.symbols.clone();
         let symbols = symbols.or_else(|| beside.as_ref().map(|beside| beside.join("symbols")));
@@ -129,6 +131,14 @@ impl Service {
     }
 }
 
+fn signing_key(path: &Path) -> io::Result<SecretKey> {
+    let failed = |error: &dyn std::fmt::Display| {
+        io::Error::other(format!("cannot use the signing key {}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    SecretKey::parse(&text).map_err(|error| failed(&error))
+}
+
 #[cfg(feature = "s3")]
 fn bucket(place: &str) -> io::Result<Box<dyn Blobs>> {
     Ok(Box::new(crate::bucket::Bucket::open(place)?))
@@ -146,6 +156,7 @@ fn bucket(_: &str) -> io::Result<Box<dyn Blobs>> {
 /// | `/v1.0/<name>.gz` | the document, always gzip bytes, whatever `Content-Encoding` a client would like |
 /// | `/v1.0/<name>` | the document as JSON; `Accept-Encoding` decides how it travels |
 /// | `/v1.0/inventory.gz`, `/v1.0/inventory` | what the repository holds; `?prefix=` a part, `?since=` what changed |
+/// | `/v1.0/inventory.gz.minisig` | its signature, where there is one |
 /// | `PUT`, `DELETE /v1.0/<name>`, `POST /upload/pdb`, `POST /upload/linux` | writing, for holders of tokens |
 /// | `/` | the page for people |
 /// | `/list` | names in pages, for people and scripts |
@@ -161,6 +172,7 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
     Router::new()
         .route("/v1.0/inventory.gz", get(inventory::gzip))
         .route("//v1.0/inventory.gz", get(inventory::gzip))
+        .route("/v1.0/inventory.gz.minisig", get(inventory::signature))
         .route("/v1.0/inventory", get(inventory::plain))
         .route("//v1.0/inventory", get(inventory::plain))
         .route("/v1.0/{*name}", get(profiles::document).put(upload::put).delete(upload::delete))

@@ -15,6 +15,8 @@ pub struct Config {
     pub root: Option<String>,
     /// Address and port to listen on; port 0 takes a free one. The command line's `--listen` comes first.
     pub listen: Option<SocketAddr>,
+    /// File with a secret key of minisign, without a password: every inventory is signed with it.
+    pub signing_key: Option<PathBuf>,
     /// Serve https with this certificate instead of http.
     pub tls: Option<Tls>,
     /// Bounds on what clients may take.
@@ -316,7 +318,7 @@ mod tests {
             .fold(String::new(), |text, line| text + line + "\n");
         // What is commented out is spelt right, too.
         let all: Config = toml::from_str(&commented).expect("a configuration");
-        assert!(all.root.is_some() && all.listen.is_some() && all.tls.is_some());
+        assert!(all.root.is_some() && all.listen.is_some() && all.signing_key.is_some() && all.tls.is_some());
         assert!(all.build.announce.is_some() && all.build.symbols.is_some() && all.build.worker.is_some());
     }
 

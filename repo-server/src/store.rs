@@ -10,6 +10,7 @@ use bytes::Bytes;
 use profile::names::ProfileName;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
+use repository::{SIGNATURE_FILE, SecretKey};
 use sha2::{Digest as _, Sha256};
 
 use crate::blob::{self, Blob, Form, Lifetime};
@@ -134,9 +135,10 @@ impl Weighter<HotKey, Arc<Hot>> for Weight {
 
 impl Store {
     /// Opens a repository and looks through it.
-    pub(crate) fn open(blobs: Box<dyn Blobs>, limits: &Limits) -> io::Result<Self> {
-        let catalogue = Catalogue::new();
+    pub(crate) fn open(blobs: Box<dyn Blobs>, limits: &Limits, key: Option<SecretKey>) -> io::Result<Self> {
+        let catalogue = Catalogue::new(key);
         catalogue.load(&*blobs, Instant::now() + FIRST_LOOK)?;
+        catalogue.adopt_signature(&*blobs)?;
         let bytes = limits.cache_mib << 20;
         // Only a guess of the number of bodies, to size the table.
         let bodies = usize::try_from(bytes >> 16).unwrap_or(1 << 12);
@@ -273,18 +275,27 @@ impl Store {
 
     /// Looks for files that others added, replaced or removed.
     pub(crate) fn sweep(&self) -> io::Result<()> {
-        self.catalogue.sweep(&*self.blobs)
+        self.catalogue.sweep(&*self.blobs)?;
+        self.catalogue.adopt_signature(&*self.blobs)
     }
 
-    /// Writes `inventory.gz` where it changed, for those who read the directory itself.
+    /// Writes `inventory.gz` and its signature where they changed, for those who read the directory itself. A signature
+    /// of something else is removed.
     pub(crate) fn save_inventory(&self) -> io::Result<()> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let cursor = self.catalogue.cursor();
         if *saved == cursor {
             return Ok(());
         }
+        let signature = self.catalogue.signature();
         let body = self.catalogue.render(Form::GzipFile);
+        if signature.is_none() {
+            self.blobs.remove(SIGNATURE_FILE)?;
+        }
         self.blobs.write("inventory.gz", &body.bytes)?;
+        if let Some(signature) = signature {
+            self.blobs.write(SIGNATURE_FILE, &signature.bytes)?;
+        }
         *saved = cursor;
         Ok(())
     }

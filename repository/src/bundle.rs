@@ -21,7 +21,7 @@ use crate::search_path::SearchPath;
 use crate::signature::{SIGNATURE_FILE, SecretKey};
 use crate::source::sha256_hex;
 use crate::trace::{Answer, Trace};
-use crate::verify::COMMENT;
+use crate::verify::SIGNED_COMMENT;
 
 /// Most documents of one bundle.
 const MAX_DOCUMENTS: usize = 100_000;
@@ -94,7 +94,7 @@ impl Bundle {
         let entries = self.documents.iter().map(|(name, member)| (name.clone(), member.entry.clone()));
         inventory.entries.extend(entries);
         let inventory = inventory.to_gzip();
-        let signature = key.map(|key| key.sign(&inventory, COMMENT));
+        let signature = key.map(|key| key.sign(&inventory, SIGNED_COMMENT));
         // Documents are compressed already.
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)

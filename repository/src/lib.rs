@@ -49,10 +49,10 @@ pub use gc::{Garbage, GarbageKind, find_garbage, remove_garbage};
 pub use inventory::{Inventory, InventoryEntry, InventoryError};
 pub use mirror::{MirrorError, MirrorOptions, Mirrored, mirror};
 pub use search_path::{LoadError, LoadFailure, Loaded, OpenError, SearchPath};
-pub use signature::{PublicKey, SecretKey, SignatureError, new_token};
+pub use signature::{MAX_SIGNATURE, PublicKey, SIGNATURE_FILE, SecretKey, SignatureError, new_token};
 pub use symlinks::Symlink;
 pub use trace::{Answer, Asked};
-pub use verify::{Problem, Verified, sign, verify};
+pub use verify::{Problem, SIGNED_COMMENT, Verified, sign, verify};
 
 /// The directory between a repository's root and its names: the version of the layout.
 pub const LAYOUT: &str = "v1.0";

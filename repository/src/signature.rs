@@ -19,10 +19,10 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use crate::source::sha256_hex;
 
 /// File beside `inventory.gz` that holds its signature.
-pub(crate) const SIGNATURE_FILE: &str = "inventory.gz.minisig";
+pub const SIGNATURE_FILE: &str = "inventory.gz.minisig";
 
 /// Largest signature file in bytes.
-pub(crate) const MAX_SIGNATURE: usize = 4096;
+pub const MAX_SIGNATURE: usize = 4096;
 
 /// Algorithm of keys, and of signatures over the file itself.
 const PLAIN: [u8; 2] = *b"Ed";

@@ -104,10 +104,10 @@ pub fn sign(root: &Path, key: &SecretKey, limits: &Limits) -> Result<PathBuf, St
         StoreError::Directory(format!("no inventory to sign ({answer}): {}", root.display()))
     })?;
     let path = names.join(SIGNATURE_FILE);
-    let text = key.sign(&signed.inventory, COMMENT);
+    let text = key.sign(&signed.inventory, SIGNED_COMMENT);
     atomic::write(&path, text.as_bytes()).map_err(|error| StoreError::Io { path: path.clone(), error })?;
     Ok(path)
 }
 
 /// The signed comment: what the file is for, so that a signature made for something else is of no use here.
-pub(crate) const COMMENT: &str = "inventory of a rekal profile repository";
+pub const SIGNED_COMMENT: &str = "inventory of a rekal profile repository";

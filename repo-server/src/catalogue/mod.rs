@@ -4,16 +4,18 @@
 //! is strung together from the runs when it is first asked for after a change.
 
 mod shard;
+mod signed;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::Crc;
 use profile::names::ProfileName;
+use repository::SecretKey;
 
 use crate::blob::{Blob, Form, Lifetime};
 use crate::blobs::Stamp;
@@ -33,10 +35,22 @@ const TAIL: &str =
 /// The list of all names.
 pub(crate) struct Catalogue {
     inner: RwLock<Inner>,
-    /// The whole inventory as it was last asked for, in each form, with the version it shows.
-    bodies: Mutex<HashMap<Form, (u64, Arc<Blob>)>>,
+    bodies: Mutex<Bodies>,
+    /// What the inventory is signed with.
+    key: Option<SecretKey>,
     /// Distinguishes versions of this run of the server from those of others.
     run: u64,
+}
+
+/// The whole inventory as it was last asked for.
+#[derive(Default)]
+struct Bodies {
+    /// In each form, with the version it shows.
+    of: HashMap<Form, (u64, Arc<Blob>)>,
+    /// The signature of the gzip file of this version.
+    signature: Option<(u64, Arc<Blob>)>,
+    /// What was looked at when a signature in the tree was last judged.
+    judged: Option<signed::State>,
 }
 
 struct Inner {
@@ -63,7 +77,7 @@ pub(crate) struct Delta {
 }
 
 impl Catalogue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(key: Option<SecretKey>) -> Self {
         let inner = Inner {
             shards: vec![Shard::default()],
             version: 1,
@@ -76,7 +90,7 @@ impl Catalogue {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        Self { inner: RwLock::new(inner), bodies: Mutex::default(), run }
+        Self { inner: RwLock::new(inner), bodies: Mutex::default(), key, run }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -85,6 +99,10 @@ impl Catalogue {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of names, announced ones included.
@@ -165,16 +183,16 @@ impl Catalogue {
 
     /// The whole inventory if it is ready; otherwise [`Self::render`] makes it.
     pub(crate) fn ready(&self, form: Form) -> Option<Arc<Blob>> {
-        let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        let (version, blob) = bodies.get(&form)?;
+        let bodies = self.bodies();
+        let (version, blob) = bodies.of.get(&form)?;
         (*version == self.read().version).then(|| Arc::clone(blob))
     }
 
     /// The whole inventory. Takes time after a change; those who ask meanwhile wait for the same work.
     pub(crate) fn render(&self, form: Form) -> Arc<Blob> {
-        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bodies = self.bodies();
         let inner = self.read();
-        if let Some((version, blob)) = bodies.get(&form)
+        if let Some((version, blob)) = bodies.of.get(&form)
             && *version == inner.version
         {
             return Arc::clone(blob);
@@ -186,8 +204,12 @@ impl Catalogue {
         };
         let blob = Arc::new(Blob::new(bytes, form, Lifetime::Seconds, inner.changed, None));
         let version = inner.version;
-        bodies.retain(|_, (of, _)| *of == version);
-        bodies.insert(form, (version, Arc::clone(&blob)));
+        bodies.of.retain(|_, (of, _)| *of == version);
+        bodies.of.insert(form, (version, Arc::clone(&blob)));
+        if let Some(key) = self.key.as_ref().filter(|_| form == Form::GzipFile) {
+            let text = key.sign(&blob.bytes, repository::SIGNED_COMMENT);
+            bodies.signature = Some((version, Arc::new(signed::body(text, inner.changed))));
+        }
         blob
     }
 

@@ -38,7 +38,7 @@ fn numbers() -> impl Iterator<Item = u32> {
 
 #[test]
 fn a_catalogue_is_a_sorted_map() {
-    let catalogue = Catalogue::new();
+    let catalogue = Catalogue::new(None);
     assert_eq!(listed(&catalogue), BTreeMap::new());
     let mut model = BTreeMap::new();
     let mut numbers = numbers();
@@ -85,7 +85,7 @@ fn a_catalogue_is_a_sorted_map() {
 
 #[test]
 fn announced_names_give_way_to_files_and_come_back() {
-    let catalogue = Catalogue::new();
+    let catalogue = Catalogue::new(None);
     let announced = || BTreeSet::from([name("nt/GUID/1"), name("nt/GUID/2")]);
     catalogue.announce(announced(), 5.0);
     catalogue.insert(entry("nt/GUID/1", 7.0));
@@ -102,7 +102,7 @@ fn announced_names_give_way_to_files_and_come_back() {
 
 #[test]
 fn a_change_among_a_hundred_thousand_costs_one_run() {
-    let catalogue = Catalogue::new();
+    let catalogue = Catalogue::new(None);
     for number in 0..100_000 {
         catalogue.insert(entry(
             &format!(

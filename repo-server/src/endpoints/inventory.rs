@@ -43,6 +43,15 @@ pub(crate) async fn plain(
     inventory(&service, part, answer::negotiate(&request), &request).await
 }
 
+/// `/v1.0/inventory.gz.minisig`.
+pub(crate) async fn signature(State(service): State<Arc<Service>>, request: HeaderMap) -> Answer {
+    match service.blocking(|service| service.store.catalogue.signature()).await {
+        Ok(Some(blob)) => answer::blob(&blob, &request),
+        Ok(None) => answer::refusal(StatusCode::NOT_FOUND, "the inventory is not signed"),
+        Err(answer) => answer,
+    }
+}
+
 async fn inventory(service: &Arc<Service>, part: Part, form: Form, request: &HeaderMap) -> Answer {
     // Read first: what changes until the body is made will be sent twice rather than never.
     let cursor = service.store.catalogue.cursor();

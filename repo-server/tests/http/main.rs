@@ -6,6 +6,7 @@ mod builds;
 mod original;
 mod page;
 mod server;
+mod signed;
 mod upload;
 mod upstream;
 mod wire;
