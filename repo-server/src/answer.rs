@@ -156,7 +156,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 }
 
 /// One range of bytes. Several at once, other units and nonsense are answered by the whole, as RFC 9110 allows.
-fn parse_range(range: &HeaderValue, len: u64) -> Decision {
+pub(crate) fn parse_range(range: &HeaderValue, len: u64) -> Decision {
     let parse = || {
         let spec = range.to_str().ok()?.strip_prefix("bytes=")?.trim();
         let (first, last) = spec.split_once('-')?;

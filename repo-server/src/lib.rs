@@ -27,6 +27,7 @@ mod metrics;
 mod misses;
 mod names;
 mod outlet;
+pub mod requests;
 mod serve;
 mod store;
 mod tls;
@@ -36,6 +37,6 @@ mod uploads;
 mod upstream;
 
 pub use app::Service;
-pub use config::{Config, ConfigError, Limits};
+pub use config::{Config, ConfigError, Limits, Tls};
 pub use serve::serve;
 pub use tls::{TlsError, acceptor};

@@ -67,6 +67,10 @@ impl PublicKey {
     /// From its base64 text (`RW...`) or from the two lines of a key file.
     pub fn parse(text: &str) -> Result<Self, SignatureError> {
         let text = last_line(text);
+        // The library takes other algorithms' names as well; `minisign` does not, and a key has one spelling.
+        if !STANDARD.decode(text).is_ok_and(|bytes| bytes.starts_with(&PLAIN)) {
+            return Err(SignatureError::PublicKey);
+        }
         let key = minisign_verify::PublicKey::from_base64(text).map_err(|_| SignatureError::PublicKey)?;
         Ok(Self { key, text: text.to_owned() })
     }

@@ -9,7 +9,10 @@ use std::io::{Cursor, Write as _};
 
 use profile::Document;
 use profile::names::{BuildId, ProfileName};
-use repository::{Config, Inventory, InventoryEntry, Limits, LinuxEvidence, SearchPath};
+use repository::{
+    Config, Inventory, InventoryEntry, Limits, LinuxEvidence, PublicKey, SIGNED_COMMENT, SearchPath,
+    SecretKey,
+};
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
@@ -110,6 +113,37 @@ fn mutated_inventories_are_read_or_refused() {
         }
     }
     assert!(read > 100, "the mutations are too harsh to test anything: {read}");
+}
+
+#[test]
+fn a_mutated_signature_or_key_is_the_same_or_refused() {
+    let secret = SecretKey::generate().expect("a key");
+    let public = secret.public().expect("its public key");
+    let text = secret.sign(b"inventory", SIGNED_COMMENT);
+    let (secret_file, public_file) = (secret.to_file(), public.to_file());
+    // The first line is a comment that nobody signs.
+    let signed = |text: &str| text.lines().skip(1).map(str::trim_end).collect::<Vec<_>>().join("\n");
+    let (mut held, mut kept) = (0, 0);
+    for seed in 0..ROUNDS {
+        let mut random = Random::new(seed);
+        let mutated = String::from_utf8_lossy(&random.mutate(text.as_bytes())).into_owned();
+        if public.verify(b"inventory", &mutated).is_ok() {
+            held += 1;
+            assert_eq!(signed(&mutated), signed(&text), "seed {seed}: {mutated}");
+        }
+        let mutated = String::from_utf8_lossy(&random.mutate(secret_file.as_bytes())).into_owned();
+        if let Ok(key) = SecretKey::parse(&mutated) {
+            kept += 1;
+            // Salt and limits belong to the password there is not.
+            assert_eq!(key.to_file(), secret_file, "seed {seed}");
+        }
+        let mutated = String::from_utf8_lossy(&random.mutate(public_file.as_bytes())).into_owned();
+        if let Ok(key) = PublicKey::parse(&mutated) {
+            let holds = key.verify(b"inventory", &text).is_ok();
+            assert_eq!(holds, key == public, "seed {seed}: {mutated}");
+        }
+    }
+    assert!(held > 100 && kept > 100, "the mutations are too harsh to test anything: {held}, {kept}");
 }
 
 #[test]

@@ -111,6 +111,14 @@ impl Evidence {
     }
 }
 
+/// The questions of a query, each with its kind, or why it is none.
+pub(crate) fn questions_of(query: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let uri = format!("/lookup?{query}").parse().map_err(|_| "not a query".to_owned())?;
+    let evidence = Query::<Evidence>::try_from_uri(&uri).map_err(|error| error.body_text())?;
+    let questions = evidence.questions().map_err(str::to_owned)?;
+    Ok(questions.into_iter().map(|question| (question.by, question.value)).collect())
+}
+
 fn clean(value: &Option<String>) -> Result<Option<String>, &'static str> {
     let Some(value) = value else { return Ok(None) };
     if value.len() > MAX_VALUE {

@@ -1,5 +1,6 @@
 //! `/v1.0/<name>.gz` and `/v1.0/<name>`: documents by GUID path, symlink or human name.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
@@ -20,27 +21,47 @@ pub(crate) async fn document(
     uri: Uri,
     request: HeaderMap,
 ) -> Answer {
-    let path = uri.path();
-    let Some(path) =
-        rest_of_path(path.strip_prefix("/").filter(|path| path.starts_with('/')).unwrap_or(path), "/v1.0/")
-    else {
-        return missing();
-    };
-    let (name, form) = match path.strip_suffix(".gz") {
-        Some(name) => (name, Form::GzipFile),
-        None => (&*path, answer::negotiate(&request)),
-    };
-    if let Some(blob) = service.store.ready(name, form) {
+    let Some((path, is_file)) = asked(uri.path()) else { return missing() };
+    let form = if is_file { Form::GzipFile } else { answer::negotiate(&request) };
+    if let Some(blob) = service.store.ready(&path, form) {
         return answer::blob(&blob, &request);
     }
-    let Some(name) = ProfileName::new(name).ok().filter(|checked| checked.as_str() == name) else {
-        return missing();
-    };
+    let Some(name) = checked(&path) else { return missing() };
     let answer = stored(&service, name.clone(), form, &request).await;
     match answer.status() {
         StatusCode::NOT_FOUND => build::on_demand(&service, peer, &name, form, &request).await,
         _ => answer,
     }
+}
+
+/// What a path asks for, decoded and without `.gz`, and whether it had that; not checked to be a name.
+fn asked(path: &str) -> Option<(Cow<'_, str>, bool)> {
+    let path = path.strip_prefix('/').filter(|path| path.starts_with('/')).unwrap_or(path);
+    let path = rest_of_path(path, "/v1.0/")?;
+    match path.strip_suffix(".gz").map(str::len) {
+        Some(length) => Some((shortened(path, length), true)),
+        None => Some((path, false)),
+    }
+}
+
+fn shortened(text: Cow<'_, str>, length: usize) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..length).unwrap_or_default()),
+        Cow::Owned(mut text) => {
+            text.truncate(length);
+            Cow::Owned(text)
+        }
+    }
+}
+
+/// The name, where it is one in the spelling it is stored under.
+fn checked(path: &str) -> Option<ProfileName> {
+    ProfileName::new(path).ok().filter(|name| name.as_str() == path)
+}
+
+/// The name a path asks for.
+pub(crate) fn name_of(path: &str) -> Option<ProfileName> {
+    checked(&asked(path)?.0)
 }
 
 /// A document that is there.

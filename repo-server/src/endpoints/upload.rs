@@ -22,7 +22,7 @@ use crate::answer::{self, Answer};
 use crate::app::{Peer, Service};
 use crate::blob::header;
 use crate::config::Scope;
-use crate::endpoints::rest_of_path;
+use crate::endpoints::profiles::name_of;
 use crate::tokens::Holder;
 use crate::uploads::{Refusal, Stored, Upload};
 
@@ -48,7 +48,7 @@ pub(crate) async fn put(
         Ok(holder) => holder,
         Err(refusal) => return refused(&service, &refusal),
     };
-    let Some(name) = name_of(&uri) else {
+    let Some(name) = name_of(uri.path()) else {
         return answer::refusal(StatusCode::BAD_REQUEST, "not a profile name");
     };
     let max = service.config.uploads.profile_mib;
@@ -70,7 +70,7 @@ pub(crate) async fn delete(
         Ok(holder) => holder,
         Err(refusal) => return refused(&service, &refusal),
     };
-    let Some(name) = name_of(&uri) else {
+    let Some(name) = name_of(uri.path()) else {
         return answer::refusal(StatusCode::BAD_REQUEST, "not a profile name");
     };
     match service.blocking(move |service| service.delete(&name, &holder, peer)).await {
@@ -146,13 +146,6 @@ pub(crate) async fn linux(
 
 fn busy() -> Answer {
     answer::later(StatusCode::SERVICE_UNAVAILABLE, "too many uploads at a time", Duration::from_secs(2))
-}
-
-/// The name in the path, in the one spelling it is stored under.
-fn name_of(uri: &Uri) -> Option<ProfileName> {
-    let path = rest_of_path(uri.path(), "/v1.0/")?;
-    let path = path.strip_suffix(".gz").unwrap_or(&path);
-    ProfileName::new(path).ok().filter(|name| name.as_str() == path)
 }
 
 /// Whose request it is, if it may write.

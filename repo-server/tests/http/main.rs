@@ -7,6 +7,7 @@ mod original;
 mod page;
 mod server;
 mod signed;
+mod tls;
 mod upload;
 mod upstream;
 mod wire;

@@ -26,6 +26,7 @@ impl Server {
         std::fs::write(file.path(), config).expect("a configuration");
         let mut config = Config::read(file.path()).expect("a valid configuration");
         config.log.requests = false;
+        let tls = config.tls.as_ref().map(|files| repo_server::acceptor(files).expect("a certificate"));
         let service = Service::open(root, config).expect("a repository");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         listener.set_nonblocking(true).expect("a non-blocking socket");
@@ -36,7 +37,7 @@ impl Server {
                 tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                repo_server::serve(listener, service, None, async { drop(stopped.await) }).await;
+                repo_server::serve(listener, service, tls, async { drop(stopped.await) }).await;
             });
             runtime.shutdown_background();
         });

@@ -19,7 +19,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use profile::Document;
@@ -187,6 +187,59 @@ fn a_pdb_becomes_a_profile_and_stays_a_pdb() {
     let status = send(&server, "POST", "/upload/pdb?name=f.pdb", "pdbs", &fuzzed).status;
     assert!(matches!(status, 413 | 422), "{status}");
     assert_eq!(server.get("/healthz").status, 200);
+}
+
+/// A file of a real kernel in the lab that `tools/guest-image` fills.
+fn lab(path: &str) -> Option<Vec<u8>> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let lab = variable("GUEST_LAB").unwrap_or_else(|| {
+        let cache = variable("XDG_CACHE_HOME");
+        cache.unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache")).join("rekal-guest-lab")
+    });
+    fs::read(lab.join(path)).ok()
+}
+
+/// Truth: the kernel's own `System.map`, which lies in the zip.
+#[test]
+fn a_real_kernel_becomes_a_profile() {
+    const RELEASE: &str = "6.1.0-56-cloud-amd64";
+    let Some(file) = lab(&format!("zips/{RELEASE}-dwarf5.zip")) else {
+        return skipped("no kernels in the guest lab; tools/guest-image makes it");
+    };
+    let (_root, server) = open("");
+    for status in [201, 200] {
+        let answer = send(&server, "POST", &format!("/upload/linux?build_id={ID}"), "kernels", &file);
+        assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(&answer.body));
+    }
+    for name in [format!("Linux/BuildID/{ID}"), format!("Linux/{RELEASE}")] {
+        assert_eq!(server.get(&format!("/v1.0/{name}.gz")).status, 200, "{name}");
+    }
+    let text = String::from_utf8(server.get(&format!("/v1.0/Linux/BuildID/{ID}")).body).expect("text");
+    let profile = profile::Profile::parse_text(text).expect("a profile");
+    assert!(profile.has_struct("task_struct") && profile.has_struct("mm_struct"));
+    let mut map = String::new();
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&file)).expect("a zip");
+    zip.by_name(&format!("boot/System.map-{RELEASE}"))
+        .expect("a member")
+        .read_to_string(&mut map)
+        .expect("text");
+    for symbol in ["init_task", "linux_banner", "modules"] {
+        let line = map.lines().find(|line| line.ends_with(&format!(" {symbol}"))).expect("a symbol");
+        let address = u64::from_str_radix(&line[..16], 16).expect("an address");
+        assert_eq!(profile.symbol(symbol), Some(address), "{symbol}");
+    }
+    let found = server.json(&format!("/lookup?release={RELEASE}"));
+    assert!(found["names"].as_array().is_some_and(|names| !names.is_empty()), "{found}");
+    // Types alone, without addresses, are no profile to work with.
+    if let Some(btf) = lab(&format!("build/k/{RELEASE}/vmlinux.btf")) {
+        let answer = send(&server, "POST", "/upload/linux?release=types-only", "kernels", &btf);
+        let told = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 422, "{told}");
+        assert!(told.contains("no symbol addresses"), "{told}");
+    }
+    assert_eq!(send(&server, "POST", "/upload/linux?build_id=x", "kernels", &file).status, 400);
+    let cut = &file[..file.len() / 2];
+    assert_eq!(send(&server, "POST", "/upload/linux", "kernels", cut).status, 422);
 }
 
 #[test]

@@ -324,6 +324,25 @@ fn slow_and_greedy_clients_are_sent_away() {
 }
 
 #[test]
+fn a_full_server_says_so() {
+    let root = tree();
+    let server = Server::with(root.path(), "[limits]\nconnections = 4\n");
+    let held: Vec<_> = (0..4).map(|_| TcpStream::connect(server.address).expect("a connection")).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    for _ in 0..3 {
+        let refused = server.get("/healthz");
+        assert_eq!((refused.status, refused.header("Retry-After")), (503, Some("1")));
+    }
+    drop(held);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.get("/healthz").status != 200 {
+        assert!(Instant::now() < deadline, "the places are free again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(server.metric("rekal_refused_connections_total").is_some_and(|refused| refused >= 3.0));
+}
+
+#[test]
 fn a_client_that_stops_reading_loses_its_connection() {
     let root = tree();
     // Larger than what the system's buffers take.
