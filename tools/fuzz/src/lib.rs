@@ -2,6 +2,7 @@
 
 pub mod documents;
 pub mod executables;
+pub mod requests;
 pub mod symbols;
 pub mod walks;
 
