@@ -8,6 +8,8 @@ pub const ET_CORE: u16 = 4;
 pub const EM_386: u16 = 3;
 /// See [`EM_386`].
 pub const EM_X86_64: u16 = 62;
+/// See [`EM_386`].
+pub const EM_AARCH64: u16 = 183;
 /// `SHT_PROGBITS`, `SHT_SYMTAB`, `SHT_STRTAB`, `SHT_NOTE`: kinds of sections.
 pub const SHT_PROGBITS: u32 = 1;
 /// See [`SHT_PROGBITS`].

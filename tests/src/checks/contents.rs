@@ -1,4 +1,4 @@
-//! Commands that write what is in memory: cores, modules, areas; and lists of what is mapped. `gdb` and `readelf` read the files.
+//! Commands that write what is in memory: cores, modules, areas; and lists of what is mapped. `gdb-multiarch` and `readelf` read the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ fn pid(row: &Row) -> String {
     format!("pid {}", row.object("task", "pid"))
 }
 
-/// `gdb` shows the stack pointer and program counter of `/proc/PID/syscall`, and the command line where the program left it;
+/// `gdb-multiarch` shows the stack pointer and program counter of `/proc/PID/syscall`, and the command line where the program left it;
 /// the auxiliary vector is in the core.
 pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
     let mut wanted = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
     }
     let file = scratch.path().join("script");
     std::fs::write(&file, script)?;
-    let shown = run("gdb", &["-nx", "-batch", "-x", file.to_str().context("not UTF-8")?])?;
+    let shown = run("gdb-multiarch", &["-nx", "-batch", "-x", file.to_str().context("not UTF-8")?])?;
     let mut registers = BTreeMap::new();
     for line in shown.lines() {
         if let Some((pid, values)) = line.strip_prefix("@ ").and_then(|rest| rest.split_once(' ')) {

@@ -55,18 +55,25 @@ pub fn profile_of_image(space: &dyn AddressSpace) -> Result<Converted, Error> {
 /// # Errors
 /// Why there are none.
 pub fn kernel_symbols(space: &dyn AddressSpace) -> Result<Kallsyms, Error> {
-    let hits = search(space);
-    let tables = hits.digits.iter().filter_map(|&at| symbols(space, at).ok());
-    let largest = tables.max_by_key(|symbols| symbols.symbols.len());
-    largest.ok_or_else(|| Error::analysis("the image holds no readable kallsyms"))
+    let (_, symbols, _) = largest_table(space, &search(space))
+        .ok_or_else(|| Error::analysis("the image holds no readable kallsyms"))?;
+    Ok(symbols)
+}
+
+/// The table of most symbols with its physical address, and how far its addresses lie from physical ones where the exported
+/// symbols tell.
+fn largest_table(space: &dyn AddressSpace, hits: &Hits) -> Option<(u64, Kallsyms, Option<u64>)> {
+    let tables = hits.digits.iter().filter_map(|&at| {
+        let (symbols, exported) = symbols(space, at).ok()?;
+        Some((at, symbols, exported))
+    });
+    tables.max_by_key(|(_, symbols, _)| symbols.symbols.len())
 }
 
 /// Finds the parts and converts them; the error says what is missing.
 pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
     let hits = search(space);
-    let tables = hits.digits.iter().filter_map(|&at| Some((at, symbols(space, at).ok()?)));
-    let Some((at, (mut symbols, exported))) = tables.max_by_key(|(_, (symbols, _))| symbols.symbols.len())
-    else {
+    let Some((at, mut symbols, exported)) = largest_table(space, &hits) else {
         return Err(format!("no readable kallsyms ({} places looked at)", hits.digits.len()));
     };
     let (btf_at, types, moved) = types(space, &hits, at, &symbols)?;

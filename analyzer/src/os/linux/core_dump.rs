@@ -17,7 +17,7 @@ use super::{Kernel, views};
 use crate::dump_file::DumpFile;
 use crate::elf::PT_LOAD;
 use crate::elf::write::{
-    EM_386, EM_X86_64, ET_CORE, FileHeader, Machine, ProgramHeader, SectionHeader, core_note,
+    EM_386, EM_AARCH64, EM_X86_64, ET_CORE, FileHeader, Machine, ProgramHeader, SectionHeader, core_note,
 };
 use crate::error::Error;
 use crate::notes::Notes;
@@ -47,32 +47,75 @@ layout! {
 }
 
 /// How registers look on this architecture.
+#[derive(Clone, Copy)]
 struct Registers {
     machine: Machine,
-    /// Bytes of `pt_regs`, which begin `user_regs_struct`.
+    /// Bytes of `pt_regs`, at the top of the kernel stack.
+    frame: u64,
+    /// Bytes of it that begin `user_regs_struct`.
     size: u64,
-    /// Place of the code segment, whose low bits are 3 in user mode.
-    code_segment: usize,
+    /// Place of what tells user mode: the code segment, whose low bits are 3, or the processor state, whose low bits are 0.
+    mode: usize,
     /// Possible sizes of a kernel stack (`THREAD_SIZE`; twice as large with KASAN).
-    stacks: [u64; 2],
+    stacks: &'static [u64],
     /// Bytes that may be free above `pt_regs` (`TOP_OF_KERNEL_STACK_PADDING`).
-    padding: [u64; 3],
+    padding: &'static [u64],
 }
 
 const X64: Registers = Registers {
     machine: Machine { wide: true, number: EM_X86_64 },
+    frame: 168,
     size: 168,
-    code_segment: 136,
-    stacks: [16 << 10, 32 << 10],
-    padding: [0, 16, 48],
+    mode: 136,
+    stacks: &[16 << 10, 32 << 10],
+    padding: &[0, 16, 48],
 };
 const X86: Registers = Registers {
     machine: Machine { wide: false, number: EM_386 },
+    frame: 68,
     size: 68,
-    code_segment: 52,
-    stacks: [8 << 10, 16 << 10],
-    padding: [16, 8, 0],
+    mode: 52,
+    stacks: &[8 << 10, 16 << 10],
+    padding: &[16, 8, 0],
 };
+/// `user_pt_regs` is x0 to x30, sp, pc, pstate; what follows it in `pt_regs` differs between versions.
+const ARM64: Registers = Registers {
+    machine: Machine { wide: true, number: EM_AARCH64 },
+    frame: 0,
+    size: 272,
+    mode: 264,
+    stacks: &[16 << 10, 32 << 10, 64 << 10],
+    padding: &[0],
+};
+
+impl Registers {
+    /// Of the processor an image was taken of.
+    fn of(kernel: &Kernel) -> Result<Self, Error> {
+        let types = kernel.target().types();
+        let frame = types.struct_size("pt_regs");
+        match (types.profile().arch(), frame) {
+            (Some("ARM64"), Ok(frame)) if frame >= ARM64.size => Ok(Self { frame, ..ARM64 }),
+            (_, Ok(frame)) if frame == X64.frame => Ok(X64),
+            (_, Ok(frame)) if frame == X86.frame => Ok(X86),
+            _ => Err(Error::analysis(
+                "not applicable: registers of this processor are not known to this command",
+            )),
+        }
+    }
+
+    /// Whether these registers are of user mode.
+    fn is_user(&self, bytes: &[u8]) -> bool {
+        let Some(mode) = bytes.get(self.mode..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return false;
+        };
+        if self.machine.number == EM_AARCH64 {
+            // 64-bit or 32-bit state of EL0; an empty stack has a program counter of 0 besides.
+            return mode[0] & 0xf == 0 && bytes.get(self.mode - 8..self.mode).is_some_and(|pc| pc != [0; 8]);
+        }
+        // A whole selector is below 2^16; above it others live since v6.9.
+        matches!(mode, [low, 0, ..] if low & 3 == 3)
+    }
+}
 
 /// A part of the address space in the file.
 struct Piece {
@@ -101,11 +144,7 @@ pub fn write(
     space: &VirtualSpace,
     file: &mut DumpFile,
 ) -> Result<Written, Error> {
-    let shape = match kernel.target().types().struct_size("pt_regs") {
-        Ok(168) => &X64,
-        Ok(68) => &X86,
-        _ => return Err(Error::analysis("cores are written of x86 processes only")),
-    };
+    let shape = &Registers::of(kernel)?;
     let pieces = pieces(notes, areas, space);
     let (mut note, threads) = threads(notes, task, shape);
     note.extend(core_note(NT_PRPSINFO, &process_info(task, mm, space, shape.machine.wide)));
@@ -216,7 +255,7 @@ fn threads(notes: &Notes, leader: &Task<'_>, shape: &Registers) -> (Vec<u8>, u64
             }
         };
         known += 1;
-        bytes.extend(core_note(NT_PRSTATUS, &status(&task, leader, &registers, shape.machine.wide)));
+        bytes.extend(core_note(NT_PRSTATUS, &status(&task, leader, &registers, shape.machine)));
     }
     (bytes, known)
 }
@@ -229,7 +268,7 @@ fn registers(task: &Task<'_>, shape: &Registers) -> Read<Vec<u8>> {
     let tops = shape.stacks.iter().flat_map(|size| shape.padding.iter().map(move |padding| size - padding));
     let mut failure = Absent::Malformed("no registers at the top of the kernel stack");
     for top in tops {
-        let place = stack.wrapping_add(top).wrapping_sub(shape.size);
+        let place = stack.wrapping_add(top).wrapping_sub(shape.frame);
         let mut bytes = match target.read_bytes(place, shape.size, 256) {
             Ok(bytes) => bytes,
             Err(why) => {
@@ -237,15 +276,12 @@ fn registers(task: &Task<'_>, shape: &Registers) -> Read<Vec<u8>> {
                 continue;
             }
         };
-        // From user mode: code segments of user mode have these low bits, and a whole selector is below 2^16.
-        let selector = bytes.get(shape.code_segment..).and_then(|rest| rest.first_chunk::<4>());
-        // Above the selector others live since v6.9.
-        if !selector.is_some_and(|selector| matches!(selector, [low, 0, ..] if low & 3 == 3)) {
+        if !shape.is_user(&bytes) {
             continue;
         }
-        if shape.machine.wide {
+        if shape.machine.number == EM_X86_64 {
             // The upper parts of cs and ss are for the kernel's own use.
-            for segment in [shape.code_segment, shape.code_segment + 24] {
+            for segment in [shape.mode, shape.mode + 24] {
                 bytes.get_mut(segment + 2..segment + 8).unwrap_or_default().fill(0);
             }
             for value in [thread.fs_base()?, thread.gs_base()?, 0, 0, 0, 0] {
@@ -258,10 +294,14 @@ fn registers(task: &Task<'_>, shape: &Registers) -> Read<Vec<u8>> {
 }
 
 /// `elf_prstatus` (include/uapi/linux/elfcore.h).
-fn status(task: &Task<'_>, leader: &Task<'_>, registers: &[u8], wide: bool) -> Vec<u8> {
+fn status(task: &Task<'_>, leader: &Task<'_>, registers: &[u8], machine: Machine) -> Vec<u8> {
     let pid = task.pid().unwrap_or(0);
     let parent = leader.ppid().unwrap_or(0);
-    let (ids, values, size) = if wide { (32, 112, 336) } else { (24, 72, 144) };
+    let (ids, values, size) = match machine.number {
+        EM_AARCH64 => (32, 112, 392),
+        _ if machine.wide => (32, 112, 336),
+        _ => (24, 72, 144),
+    };
     let mut bytes = vec![0; ids];
     bytes.extend(pid.to_le_bytes());
     bytes.extend(parent.to_le_bytes());

@@ -14,14 +14,12 @@ use super::kallsyms;
 use super::module::{Module, sections};
 use crate::dump_file::DumpFile;
 use crate::elf::write::{
-    EM_386, EM_X86_64, ET_REL, FileHeader, Machine, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB,
-    SectionHeader, Symbol,
+    EM_386, EM_AARCH64, EM_X86_64, ET_REL, FileHeader, Machine, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB,
+    SHT_SYMTAB, SectionHeader, Symbol,
 };
 use crate::error::Error;
 use crate::notes::Notes;
 
-/// `EM_AARCH64`.
-const EM_AARCH64: u16 = 183;
 /// Most bytes of symbols of one module.
 const MAX_SYMBOLS: usize = 64 << 20;
 /// `SHF_WRITE`, `SHF_ALLOC`, `SHF_EXECINSTR`.

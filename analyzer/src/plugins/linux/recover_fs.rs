@@ -54,6 +54,7 @@ impl Plugin for RecoverFs {
     const NAME: &'static str = "recover_fs";
     const SUMMARY: &'static str = "Write the cached content of all files to a tar archive";
     const ACTIVE: Active = Active::Linux;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -43,6 +43,7 @@ impl Plugin for Memdump {
     const NAME: &'static str = "memdump";
     const SUMMARY: &'static str = "Write the memory of processes to files";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 

@@ -52,6 +52,7 @@ impl Plugin for Vaddump {
     const NAME: &'static str = "vaddump";
     const SUMMARY: &'static str = "Write the memory ranges of processes to files";
     const ACTIVE: Active = Active::Windows;
+    const WRITES: bool = true;
     type Args = Args;
     type Row = Row;
 
