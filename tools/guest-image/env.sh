@@ -2,9 +2,11 @@
 export GUEST_LAB="${GUEST_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/rekal-guest-lab}"
 GUEST_TOOL="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 export GUEST_TOOL
-export GUEST_USERLAND="busybox-static bash libc6 libtinfo6 coreutils libselinux1 libpcre2-8-0 libacl1 libattr1 libgmp10 netcat-openbsd libbsd0 libmd0"
-export GUEST_PROGRAMS="${GUEST_PROGRAMS-bash nc.openbsd}"
+export GUEST_USERLAND="busybox-static bash libc6 libtinfo6 coreutils libselinux1 libpcre2-8-0 libacl1 libattr1 libgmp10 netcat-openbsd libbsd0 libmd0 zsh-static"
+export GUEST_PROGRAMS="${GUEST_PROGRAMS-bash nc.openbsd zsh-static}"
 export GUEST_MODULES="${GUEST_MODULES-dummy loop veth tun crc16 ext4 nfnetlink nf_tables nf_conntrack nft_ct af_packet qemu_fw_cfg fuse overlay}"
+# Debian releases whose C library runs a program besides that of the userland (amd64): other versions of malloc.
+export GUEST_GLIBC="${GUEST_GLIBC-bullseye trixie}"
 # guest_arch SERIES_OR_RELEASE : sets what depends on the processor, told by the kernel's flavour: Debian's name of the architecture, the
 # triplet, the compiler, the loader's path, and where the unpacked programs and gt are kept.
 guest_arch() {

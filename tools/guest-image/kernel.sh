@@ -4,10 +4,6 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 series=$1
-if [ -e "$GUEST_LAB/build/release-$series" ]; then
-    cat "$GUEST_LAB/build/release-$series"
-    exit
-fi
 guest_arch "$series"
 number=${series%%-*}
 flavour=${series#"$number"} && flavour=${flavour#-} && flavour=${flavour:-cloud-amd64}
@@ -19,6 +15,14 @@ download() { # download NAME: unless it is here already
 for p in $GUEST_USERLAND; do ls "$p"_*_"$deb.deb" >/dev/null 2>&1 || missing="${missing:-} $p:$deb/bookworm"; done
 # shellcheck disable=SC2086
 [ -z "${missing:-}" ] || apt-get -qq download $missing
+[ "$deb" != amd64 ] || for suite in $GUEST_GLIBC; do
+    mkdir -p "glibc-$suite"
+    ls "glibc-$suite"/libc6_*_amd64.deb >/dev/null 2>&1 || (cd "glibc-$suite" && apt-get -qq download "libc6:amd64/$suite")
+done
+if [ -e "$GUEST_LAB/build/release-$series" ]; then
+    cat "$GUEST_LAB/build/release-$series"
+    exit
+fi
 
 # The number of the build begins with a digit, other flavours (rt-, cloud-) do not.
 releases=$(apt-cache search --names-only "^linux-image-${number//./\\.}\\.[0-9.+a-z]*(-[0-9][0-9.a-z]*)?-$flavour-dbg\$" |

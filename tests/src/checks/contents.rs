@@ -86,8 +86,8 @@ pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
         };
         let core = std::fs::read(row.text("dump_name"))?;
         let auxv = truth.bytes(&format!("proc/{pid}/auxv"))?;
-        // Notes are at the start.
-        let has_auxv = memmem(core.get(..1 << 16).unwrap_or(&core), auxv);
+        // Notes are behind the program headers, of which there may be thousands.
+        let has_auxv = memmem(core.get(..1 << 20).unwrap_or(&core), auxv);
         let line = std::fs::read(scratch.path().join(&pid)).unwrap_or_default();
         found.push(
             Record::new(format!("pid {pid}"))

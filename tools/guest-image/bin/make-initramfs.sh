@@ -1,5 +1,5 @@
 #!/bin/bash
-# make-initramfs.sh RELEASE OUT : a reproducible initramfs with busybox, bash, sleep, nc, gt and some kernel modules, in
+# make-initramfs.sh RELEASE OUT : a reproducible initramfs with busybox, bash, zsh, sleep, nc, gt and some kernel modules, in
 # OUT. GUEST_MODULES and GUEST_PROGRAMS (environment) name the modules and the programs besides busybox and gt. Does nothing when OUT is newer than everything here that it is made of.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
@@ -10,9 +10,9 @@ modules=$GUEST_LAB/build/k/$release lib=lib/$triplet
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
-if [ ! -e "$user/unpacked" ]; then
+if [ "$(cat "$user/unpacked" 2>/dev/null)" != "$GUEST_USERLAND" ]; then
     for p in $GUEST_USERLAND; do dpkg-deb -x "$GUEST_LAB/pkgs/$p"_*_"$deb.deb" "$user"; done
-    touch "$user/unpacked"
+    echo "$GUEST_USERLAND" >"$user/unpacked"
 fi
 if [ -n "$(find "$GUEST_TOOL/guest" -name '*.[ch]' -newer "$user/gt" 2>/dev/null)" ] || [ ! -e "$user/gt" ]; then
     "$compiler" -O1 -Wall -Wno-unused-result -o "$user/gt" "$GUEST_TOOL"/guest/*.c -pthread
@@ -38,8 +38,21 @@ done
 cp -L "$user/$lib/${loader##*/}" "$root/$lib/"
 ln -s "../$lib/${loader##*/}" "$root/$loader"
 
+# gt-heap-SUITE: the heap actor with the C library of another Debian release. All are linked with the oldest one.
+[ "$deb" != amd64 ] || [ -z "$GUEST_PROGRAMS" ] || for suite in $GUEST_GLIBC; do
+    libc=$GUEST_LAB/build/glibc-$suite
+    [ -e "$libc" ] || dpkg-deb -x "$GUEST_LAB/pkgs/glibc-$suite"/libc6_*_amd64.deb "$libc"
+    shared=$(dirname "$(find "$libc" -name libpthread.so.0)")
+    oldest=${oldest:-$shared}
+    mkdir -p "$root/opt/glibc-$suite"
+    cp -L "$shared"/{libc.so.6,libpthread.so.0} "$root/opt/glibc-$suite/"
+    cp -L "$(find "$shared" -name 'ld-[0-9l]*.so*' -type f | head -1)" "$root/opt/glibc-$suite/ld.so"
+    gcc -O1 -Wall -Wno-unused-result -DHEAP_ALONE -nodefaultlibs -Wl,--allow-shlib-undefined -o "$root/bin/gt-heap-$suite" "$GUEST_TOOL/guest/heap.c" \
+        "$oldest"/{libpthread.so.0,libc.so.6} "-Wl,--dynamic-linker=/opt/glibc-$suite/ld.so" "-Wl,-rpath,/opt/glibc-$suite"
+done
+
 install -m 755 "$GUEST_TOOL/guest/init" "$root/init"
-cp "$GUEST_TOOL/guest/history.txt" "$root/etc/"
+cp "$GUEST_TOOL"/guest/*history.txt "$root/etc/"
 printf '%s\n' root:x:0:0:root:/root:/bin/bash 'user:x:1000:1000:GT User:/tmp:/bin/sh' nobody:x:65534:65534:nobody:/:/bin/false >"$root/etc/passwd"
 printf '%s\n' root:x:0: user:x:1000: >"$root/etc/group"
 

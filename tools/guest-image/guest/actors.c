@@ -405,34 +405,46 @@ static void drain(int terminal, int milliseconds) {
         if (read(terminal, buffer, sizeof buffer) <= 0) break;
 }
 
-static void interactive_bash(int argc, char **argv) {
+// Types the lines of a script into a shell.
+static void typed(const char *script, const char *program, char **arguments, char **environment) {
     int terminal;
     struct winsize size = {24, 80, 0, 0};
     if (!forkpty(&terminal, 0, 0, &size)) {
-        char *arguments[] = {"bash", "--norc", "-i", 0};
-        char *environment[] = {"PATH=/bin:/sbin:/usr/bin:/usr/sbin",
-                               "HOME=/root",
-                               "TERM=dumb",
-                               "USER=root",
-                               "HISTFILE=/root/.bash_history",
-                               "GT_ROLE=interactive-bash",
-                               "PS1=gt# ",
-                               0};
         check(chdir("/root"), "chdir");
-        check(execve("/bin/bash", arguments, environment), "bash");
+        check(execve(program, arguments, environment), program);
     }
-    prctl(PR_SET_NAME, "gt-sshd");
     drain(terminal, 1500);
-    FILE *script = fopen(argv[2], "r");
+    FILE *lines = fopen(script, "r");
     char line[512];
-    while (script && fgets(line, sizeof line, script)) {
+    while (lines && fgets(line, sizeof line, lines)) {
         store(terminal, line);
         drain(terminal, 400);
         if (!strncmp(line, "sleep 1;", 8)) sleep(1);
     }
-    if (script) fclose(script);
-    ready("bash");
+    if (lines) fclose(lines);
+    ready(arguments[0]);
     for (;;) drain(terminal, -1);
+}
+
+static void interactive_bash(int argc, char **argv) {
+    char *arguments[] = {"bash", "--norc", "-i", 0};
+    char *environment[] = {"PATH=/bin:/sbin:/usr/bin:/usr/sbin",
+                           "HOME=/root",
+                           "TERM=dumb",
+                           "USER=root",
+                           "HISTFILE=/root/.bash_history",
+                           "GT_ROLE=interactive-bash",
+                           "PS1=gt# ",
+                           0};
+    prctl(PR_SET_NAME, "gt-sshd");
+    typed(argv[2], "/bin/bash", arguments, environment);
+}
+
+static void interactive_zsh(int argc, char **argv) {
+    char *arguments[] = {"zsh", "-f", "-i", 0};
+    char *environment[] = {
+        "PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/root", "TERM=dumb", "HISTSIZE=1000", "PS1=gt% ", 0};
+    typed(argv[2], "/bin/zsh-static", arguments, environment);
 }
 
 static void sleeper(int argc, char **argv) {
@@ -466,7 +478,9 @@ void run_actor(const char *name, int argc, char **argv) {
         {"unlinkself", 0, unlink_self},
         {"caps", 0, other_user},
         {"ns", 0, namespaces},
+        {"heap", 0, heap},
         {"bash", 1, interactive_bash},
+        {"zsh", 1, interactive_zsh},
     };
     for (size_t i = 0; i < sizeof actors / sizeof *actors; i++)
         if (!strcmp(actors[i].name, name) && argc >= actors[i].arguments + 2) actors[i].run(argc, argv);

@@ -8,6 +8,9 @@
 // actors.c: runs the actor called name; returns only when there is no such actor.
 void run_actor(const char *name, int argc, char **argv);
 
+// heap.c: the heap actor; its report is /run/gt/NAME.
+void heap(int argc, char **argv);
+
 // truth.c: writes the guest's own view of itself to the serial port, then parks for ever.
 void record_truth(const char *port, int with_kallsyms, int tidy);
 
