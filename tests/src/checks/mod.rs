@@ -108,7 +108,7 @@ pub fn sample_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Commands about something that only x86 has.
-const X86_ONLY: [&str; 3] = ["check_idt", "check_inline_kernel", "pscallstack"];
+const X86_ONLY: [&str; 2] = ["check_idt", "pscallstack"];
 
 /// Whether a command writes files, whose names differ from run to run.
 #[must_use]

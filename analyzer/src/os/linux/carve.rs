@@ -55,16 +55,20 @@ pub fn profile_of_image(space: &dyn AddressSpace) -> Result<Converted, Error> {
 /// # Errors
 /// Why there are none.
 pub fn kernel_symbols(space: &dyn AddressSpace) -> Result<Kallsyms, Error> {
-    let (_, symbols, _) = largest_table(space, &search(space))
+    let (_, symbols, _) = largest_table(space, &search(space), false)
         .ok_or_else(|| Error::analysis("the image holds no readable kallsyms"))?;
     Ok(symbols)
 }
 
 /// The table of most symbols with its physical address, and how far its addresses lie from physical ones where the exported
 /// symbols tell.
-fn largest_table(space: &dyn AddressSpace, hits: &Hits) -> Option<(u64, Kallsyms, Option<u64>)> {
+fn largest_table(
+    space: &dyn AddressSpace,
+    hits: &Hits,
+    exports: bool,
+) -> Option<(u64, Kallsyms, Option<u64>)> {
     let tables = hits.digits.iter().filter_map(|&at| {
-        let (symbols, exported) = symbols(space, at).ok()?;
+        let (symbols, exported) = symbols(space, at, exports).ok()?;
         Some((at, symbols, exported))
     });
     tables.max_by_key(|(_, symbols, _)| symbols.symbols.len())
@@ -73,7 +77,7 @@ fn largest_table(space: &dyn AddressSpace, hits: &Hits) -> Option<(u64, Kallsyms
 /// Finds the parts and converts them; the error says what is missing.
 pub(super) fn carve(space: &dyn AddressSpace) -> Result<Carved, String> {
     let hits = search(space);
-    let Some((at, mut symbols, exported)) = largest_table(space, &hits) else {
+    let Some((at, mut symbols, exported)) = largest_table(space, &hits, true) else {
         return Err(format!("no readable kallsyms ({} places looked at)", hits.digits.len()));
     };
     let (btf_at, types, moved) = types(space, &hits, at, &symbols)?;
@@ -196,8 +200,9 @@ fn complete(symbols: &mut Kallsyms, info: &VmcoreInfo, banners: &[u64], moved: O
 
 /// Decodes the symbols whose token table has its digits at `at`.
 ///
-/// Where they lack data, those the kernel exports are added; then, besides, what to add to run-time addresses to get physical ones.
-fn symbols(space: &dyn AddressSpace, at: u64) -> Result<(Kallsyms, Option<u64>), String> {
+/// Where they lack data and `exports` is set, those the kernel exports are added; then, besides, what to add to run-time
+/// addresses to get physical ones.
+fn symbols(space: &dyn AddressSpace, at: u64, exports: bool) -> Result<(Kallsyms, Option<u64>), String> {
     // The decoder needs the alignment of the addresses.
     let start = at.saturating_sub(BEFORE as u64) & !0xfff;
     let end = at.saturating_add(BEHIND as u64);
@@ -220,8 +225,8 @@ fn symbols(space: &dyn AddressSpace, at: u64) -> Result<(Kallsyms, Option<u64>),
     }
     let memory = kallsyms::Memory { bytes: &bytes, missing: &missing };
     let mut symbols = kallsyms::decode(memory, place(at)).map_err(|error| error.to_string())?;
-    let has_data = symbols.address_of("init_task").is_some();
-    let exported = if has_data { None } else { ksymtab::complete(memory, &mut symbols) };
+    let lacks_data = symbols.address_of("init_task").is_none();
+    let exported = if exports && lacks_data { ksymtab::complete(memory, &mut symbols) } else { None };
     Ok((symbols, exported.map(|found| start.wrapping_sub(found.address))))
 }
 

@@ -33,6 +33,8 @@ const NT_FILE: u32 = 0x4649_4c45;
 const MAX_SEGMENTS: usize = 1 << 20;
 /// Most bytes of names in the list of mapped files.
 const MAX_NAMES: usize = 4 << 20;
+/// Most bytes of registers of a thread.
+const MAX_REGISTERS: usize = 512;
 /// Pairs of words in `saved_auxv` (`AT_VECTOR_SIZE` is below 64 on every architecture).
 const MAX_AUXV: u64 = 64;
 /// `VM_READ | VM_WRITE | VM_EXEC`.
@@ -269,7 +271,7 @@ fn registers(task: &Task<'_>, shape: &Registers) -> Read<Vec<u8>> {
     let mut failure = Absent::Malformed("no registers at the top of the kernel stack");
     for top in tops {
         let place = stack.wrapping_add(top).wrapping_sub(shape.frame);
-        let mut bytes = match target.read_bytes(place, shape.size, 256) {
+        let mut bytes = match target.read_bytes(place, shape.size, MAX_REGISTERS) {
             Ok(bytes) => bytes,
             Err(why) => {
                 failure = why;
