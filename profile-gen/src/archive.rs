@@ -1,4 +1,4 @@
-//! The classic source of a Linux profile: a zip archive or a directory with a module, `System.map` and `.config`.
+//! The classic source of a Linux profile: a zip archive or a directory with a module or BTF, `System.map` and `.config`.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
@@ -40,6 +40,8 @@ pub(crate) struct MemberFile {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     pub(crate) module: Option<usize>,
+    /// The types of a kernel without the kernel, where there is no module.
+    pub(crate) btf: Option<usize>,
     pub(crate) system_map: Option<usize>,
     pub(crate) config: Option<usize>,
     pub(crate) dwarf_dump: Option<usize>,
@@ -136,10 +138,16 @@ fn select(names: &[String]) -> Selection {
     let named_module = |name: &str| {
         name.rsplit('/').next().is_some_and(|base| base.starts_with("module")) && module(".ko")(name)
     };
+    // As tools and packages name it, and where a running kernel shows it.
+    let btf = |name: &str| {
+        let name = [".gz", ".xz", ".zst"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(name);
+        name.ends_with(".btf") || name == "btf" || name.ends_with("/btf") || name.ends_with("btf/vmlinux")
+    };
     Selection {
         module: first(&named_module).or_else(|| first(&module(".ko"))).or_else(|| first(&module(".o"))),
         system_map: first(&starts("system.map")),
         config: first(&starts("config")).or_else(|| first(&starts(".config"))),
+        btf: first(&|name| btf(name)),
         dwarf_dump: first(&|name| name.ends_with(".dwarf")),
     }
 }
@@ -194,6 +202,15 @@ mod tests {
     fn the_classic_zip_is_understood() {
         let names = ["module_dwarf.ko", "boot/System.map-5.10", "boot/config-5.10", "pmem-5.10.ko"];
         assert_eq!(chosen(&names), [some(names[0]), some(names[1]), some(names[2]), None]);
+    }
+
+    #[test]
+    fn btf_serves_where_there_is_no_module() {
+        for name in ["vmlinux.btf", "6.1/btf.xz", "sys/kernel/btf/vmlinux"] {
+            let names = ["System.map", name].map(str::to_owned);
+            assert_eq!((select(&names).module, select(&names).btf), (None, Some(1)), "{name}");
+        }
+        assert_eq!(select(&["btfhub.txt".to_owned(), "btf/".to_owned()]).btf, None);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub enum ConvertError {
     },
     /// The contents are none of the known kinds.
     #[error(
-        "cannot recognise {name}: {what}; expected a zip or directory with module.ko and System.map, \
+        "cannot recognise {name}: {what}; expected a zip or directory with module.ko or BTF and System.map, \
          a vmlinux with debug information, or BTF"
     )]
     Unrecognised {

@@ -43,7 +43,7 @@ pub struct LinuxOptions {
     pub build_id: Option<BuildId>,
 }
 
-/// Converts a source, recognised by content: a zip or directory with a module and `System.map`, a `vmlinux` with DWARF
+/// Converts a source, recognised by content: a zip or directory with a module or BTF and `System.map`, a `vmlinux` with DWARF
 /// or BTF, or bare BTF; a file also inside gzip, xz or zstd.
 ///
 /// # Errors
@@ -183,10 +183,10 @@ fn read_part(path: &Path, limit: u64) -> Result<MemberFile, ConvertError> {
 /// The classic zip or directory.
 fn classic(mut archive: Archive<'_>, options: &LinuxOptions) -> Result<Converted, ConvertError> {
     let chosen = archive.select();
-    let Some(module) = chosen.module else {
+    let Some(types) = chosen.module.or(chosen.btf) else {
         return Err(match chosen.dwarf_dump {
             Some(dump) => ConvertError::LegacyDwarfDump(base_name(Path::new(archive.name_of(dump)))),
-            None => archive.missing("kernel module with debug information (module*.ko)"),
+            None => archive.missing("kernel module with debug information (module*.ko) or BTF (*.btf)"),
         });
     };
     let list = match (&options.system_map, chosen.system_map) {
@@ -201,22 +201,29 @@ fn classic(mut archive: Archive<'_>, options: &LinuxOptions) -> Result<Converted
     };
     // A damaged or placeholder list is told before the work on types.
     let symbols = parse_symbols(&list)?;
-    let module = archive.read(module, MAX_MODULE)?;
-    let elf = parse_elf(module.bytes.as_slice(), &module.name)?;
-    let mut draft = types_of(&elf, &module.name)?;
-    draft.source(&module.name, sha256(&module.bytes));
+    let types = archive.read(types, MAX_MODULE)?;
+    let (mut draft, built_for) = if matches!(Kind::of(&types.bytes), Kind::Btf) {
+        (btf_types(&types.bytes, &types.name, None)?, None)
+    } else {
+        let elf = parse_elf(types.bytes.as_slice(), &types.name)?;
+        let built_for = elf.modinfo("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned));
+        (types_of(&elf, &types.name)?, built_for)
+    };
+    draft.source(&types.name, sha256(&types.bytes));
     draft.symbol_list(&list.name, &symbols);
     draft.source(&list.name, sha256(&list.bytes));
     if let Some(config) = config {
         draft.config(&config.bytes);
         draft.source(&config.name, sha256(&config.bytes));
     }
-    let built_for = elf.modinfo("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned));
     let listed = release_in_name(&list.name);
     if let (Some(built_for), Some(listed)) = (&built_for, &listed)
         && built_for != listed
     {
-        draft.warn(format!("the module is built for {built_for:?}, but {} is of another release", list.name));
+        draft.warn(format!(
+            "{} is built for {built_for:?}, but {} is of another release",
+            types.name, list.name
+        ));
     }
     draft.release(built_for.or(listed));
     Ok(draft.finish(options))

@@ -119,7 +119,7 @@ pub(crate) struct LinuxQuery {
     build_id: Option<String>,
 }
 
-/// `POST /upload/linux`: a `vmlinux`, BTF, or the zip of a module with `System.map`.
+/// `POST /upload/linux`: a `vmlinux`, or the zip of a module or BTF with `System.map`.
 pub(crate) async fn linux(
     State(service): State<Arc<Service>>,
     Extension(Peer(peer)): Extension<Peer>,

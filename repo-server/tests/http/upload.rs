@@ -236,6 +236,19 @@ fn a_real_kernel_becomes_a_profile() {
         let told = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status, 422, "{told}");
         assert!(told.contains("no symbol addresses"), "{told}");
+        // With addresses beside them they are.
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, bytes) in [("vmlinux.btf", btf.as_slice()), ("System.map-types", map.as_bytes())] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("a member");
+            zip.write_all(bytes).expect("bytes");
+        }
+        let zip = zip.finish().expect("a zip").into_inner();
+        let answer = send(&server, "POST", "/upload/linux?release=types-and-addresses", "kernels", &zip);
+        assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+        let text = server.get("/v1.0/Linux/types-and-addresses").body;
+        let other = profile::Profile::parse_text(String::from_utf8(text).expect("text")).expect("a profile");
+        assert!(other.has_struct("task_struct") && other.has_struct("mm_struct"));
+        assert_eq!(other.symbol("init_task"), profile.symbol("init_task"));
     }
     assert_eq!(send(&server, "POST", "/upload/linux?build_id=x", "kernels", &file).status, 400);
     let cut = &file[..file.len() / 2];
