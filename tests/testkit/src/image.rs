@@ -6,7 +6,7 @@ use crate::machine::{Machine, SpaceId};
 use crate::objects::Types;
 use crate::paging::Tables;
 use crate::physical::{PAGE, Physical};
-use crate::pool::Pools;
+use crate::pool::{Kind, Pools};
 use crate::processes::Placed;
 use crate::system::System;
 
@@ -74,20 +74,61 @@ impl Machine {
             let places: Vec<u64> = std::iter::once(head).chain(entries).collect();
             self.link(SpaceId::SYSTEM, &places);
         }
-        let memory = self.allocate(crate::pool::Kind::NonPaged, *b"MmPb", 0x40);
+        let memory = self.allocate(Kind::NonPaged, *b"MmPb", 0x40);
+        let visible = self.make_visible_state();
         self.make_pfn_database();
         self.finish_pools();
         self.tables.finish(&mut self.physical);
         self.fill_pfn_database();
-        // A PC: the first page, the hole below 1 MiB, and whole 16 MiB.
-        let end = (self.physical.end() * PAGE).next_multiple_of(16 << 20);
+        // A PC: the first page, the hole below 1 MiB, and the rest.
+        let end = self.memory_end();
         let runs = vec![(0x1000, 0x9E000), (0x10_0000, end - 0x10_0000)];
         self.tell_memory(memory, &runs);
+        self.tell_regions(visible);
         Snapshot { machine: self, runs }
     }
 }
 
 impl Machine {
+    /// One past the last byte that the machine will have: whole 16 MiB.
+    pub(crate) fn memory_end(&self) -> u64 {
+        (self.physical.end() * PAGE).next_multiple_of(16 << 20)
+    }
+
+    /// Room for the table of regions of Windows 10; 0 for systems without it.
+    fn make_visible_state(&mut self) -> u64 {
+        let size = self.system.layouts.size_if("_MI_VISIBLE_STATE");
+        let (Some(size), Some(variable)) = (size, self.symbol_if("MiVisibleState")) else { return 0 };
+        let state = self.allocate(Kind::NonPaged, *b"MmVs", size);
+        self.write_pointer(SpaceId::SYSTEM, variable, state);
+        state
+    }
+
+    /// Start and length of the ranges of the kernel, by the name of the region.
+    pub fn regions(&self) -> [(&'static str, u64, u64); 2] {
+        let (nonpaged, paged) = (self.system.nonpaged_pool, self.system.paged_pool);
+        [
+            ("NonPagedPool", nonpaged, self.pools.end(Kind::NonPaged) - nonpaged),
+            ("PagedPool", paged, self.pools.end(Kind::Paged) - paged),
+        ]
+    }
+
+    fn tell_regions(&mut self, state: u64) {
+        if state == 0 {
+            return;
+        }
+        let size = self.system.layouts.size("_MI_SYSTEM_VA_ASSIGNMENT");
+        let table = self.at("_MI_VISIBLE_STATE", state).member("SystemVaRegions");
+        for (name, start, len) in self.regions() {
+            let enumeration = self.system.layouts.profile().enum_def("_MI_ASSIGNED_REGION_TYPES");
+            let enumeration = enumeration.expect("a readable profile").expect("names of regions");
+            let wanted = format!("AssignedRegion{name}");
+            let index = enumeration.names.iter().find(|(_, name)| **name == wanted).expect("a region").0;
+            let at = table + u64::try_from(*index).expect("an index") * size;
+            self.at("_MI_SYSTEM_VA_ASSIGNMENT", at).set("BaseAddress", start).set("NumberOfBytes", len);
+        }
+    }
+
     /// Writes the variables that tell how much memory there is and where the ranges of virtual memory are.
     fn tell_memory(&mut self, block: u64, runs: &[(u64, u64)]) {
         let pages: u64 = runs.iter().map(|&(_, len)| len / PAGE).sum();
@@ -102,8 +143,7 @@ impl Machine {
             self.write_pointer(SpaceId::SYSTEM, first + index * 2 * pointer + pointer, len / PAGE);
         }
         let (nonpaged, paged) = (self.system.nonpaged_pool, self.system.paged_pool);
-        let (nonpaged_end, paged_end) =
-            (self.pools.end(crate::pool::Kind::NonPaged), self.pools.end(crate::pool::Kind::Paged));
+        let (nonpaged_end, paged_end) = (self.pools.end(Kind::NonPaged), self.pools.end(Kind::Paged));
         let (range, highest) = match self.system.version {
             _ if !self.system.is_64() => (0x8000_0000, 0x7FFE_FFFF),
             (10, ..) => (0xFFFF_8000_0000_0000, 0x7FFF_FFFE_FFFF),
@@ -141,6 +181,11 @@ impl Snapshot {
     /// Physical address of the system's top page table.
     pub fn dtb(&self) -> u64 {
         self.machine.dtb(SpaceId::SYSTEM)
+    }
+
+    /// Physical address of what a process sees at a virtual one; a page in transition has one too.
+    pub fn physical_of(&self, space: SpaceId, address: u64) -> Option<u64> {
+        self.machine.tables.translate(space.0, address)
     }
 
     /// A process by its id.

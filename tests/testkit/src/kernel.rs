@@ -325,7 +325,8 @@ impl Machine {
         // Making the database takes frames, which need entries themselves.
         let mut covered = 0;
         loop {
-            let end = self.physical.end();
+            // As much as the machine will have in the end.
+            let end = self.memory_end() / PAGE;
             if covered >= end {
                 break;
             }
@@ -354,16 +355,8 @@ impl Machine {
                         .find(|process| process.space.0 == space)
                         .map_or(0, |p| p.eprocess);
                     self.at("_MMPFN", at).set("u1.Flink", owner);
-                    let root = self.tables.spaces[space].root;
-                    (
-                        root,
-                        paging.pte_address(
-                            self_index,
-                            paging.pte_address(self_index, paging.pte_base(self_index)),
-                        ),
-                        6,
-                        0,
-                    )
+                    let root = frame * PAGE;
+                    (root, paging.self_entry(self_index), 6, 0)
                 }
                 Use::Mapped { pte, va, .. } => (pte, paging.pte_address(self_index, va), 6, 0),
                 Use::Standby { pte, va, .. } => (pte, paging.pte_address(self_index, va), 2, 0),

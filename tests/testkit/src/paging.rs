@@ -81,6 +81,15 @@ impl Paging {
         };
         self.pte_base(self_index) + ((va & ((1 << bits) - 1)) >> 12) * self.entry_size()
     }
+
+    /// Virtual address, inside the self-map, of the entry that makes it: the one whose address is its own.
+    pub fn self_entry(self, self_index: u64) -> u64 {
+        let mut at = self.pte_base(self_index);
+        for _ in self.shifts() {
+            at = self.pte_address(self_index, at);
+        }
+        at
+    }
 }
 
 /// One address space.
@@ -257,10 +266,16 @@ impl Tables {
                 let shared = physical.read(directory(physical, system, quarter), 4096);
                 physical.write(directory(physical, own, quarter), &shared);
             }
+            // The page frame database knows the last directory, which maps itself, as the top; the small table above is data.
+            physical.uses.remove(&(own.root / PAGE));
             for quarter in 0..4 {
                 let entry = directory(physical, own, quarter) | 0x63;
                 let at = directory(physical, own, 3) + ((SELF_MAP >> 21) % 512 + quarter) * 8;
                 physical.write(at, &entry.to_le_bytes());
+                let va = SELF_MAP + (SELF_MAP >> 9) + quarter * PAGE;
+                let used =
+                    if quarter == 3 { Use::Root { space } } else { Use::Mapped { pte: at, va, space } };
+                physical.uses.insert(entry / PAGE, used);
             }
         }
     }

@@ -3,7 +3,9 @@
 //! ```text
 //! roots, evidence, identify, verify   which kernel, where, described by which profile
 //! kernel, paged                       its types over memory whose pages may be elsewhere
-//! process, thread, vad, module, library   what runs, and what it maps
+//! process, parameters, thread, vad, module, library   what runs, and what it maps
+//! page_state, page_frame, pagefile, regions   where pages are, and what ranges are for
+//! executable                          files made of executables in memory
 //! object_header, names, handle, views objects and the tables that lead to them
 //! namespace, driver, token             what objects are there, what drivers serve, what processes may do
 //! scan, pool, reverse, object_scan     what remains in physical memory
@@ -34,8 +36,11 @@ pub mod net;
 pub mod object_header;
 pub mod object_scan;
 mod overlay;
+pub mod page_frame;
 pub mod page_state;
 pub mod paged;
+pub mod pagefile;
+mod parameters;
 pub mod physical_runs;
 pub mod pool;
 pub mod pool_descriptor;
@@ -44,6 +49,7 @@ pub mod process;
 pub mod process_scan;
 pub mod processor;
 mod ranges;
+pub mod regions;
 mod remembered;
 pub mod resolver;
 pub mod reverse;

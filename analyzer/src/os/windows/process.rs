@@ -75,11 +75,6 @@ layout! {
         /// Command line, environment, current directory.
         parameters: Ptr = "ProcessParameters",
     }
-
-    struct Parameters / ParametersLayout = "_RTL_USER_PROCESS_PARAMETERS" {
-        command_line: Addr = "CommandLine",
-        image_path: Addr = "ImagePathName",
-    }
 }
 
 impl<'k> Process<'k> {
@@ -178,22 +173,6 @@ impl<'k> Process<'k> {
     pub fn user_target(&self, kernel: &Kernel) -> Read<Target> {
         let space: Arc<dyn AddressSpace> = Arc::new(self.space(kernel)?);
         Ok(kernel.target().with_space(space))
-    }
-
-    /// The command line it was started with. `user` is its memory.
-    pub fn command_line(&self, user: &Target) -> Read<String> {
-        unicode::text_at(user, self.parameters(user)?.command_line())
-    }
-
-    /// The path of its executable, as the process knows it. `user` is its memory.
-    pub fn image_path(&self, user: &Target) -> Read<String> {
-        unicode::text_at(user, self.parameters(user)?.image_path())
-    }
-
-    fn parameters<'u>(&self, user: &'u Target) -> Read<Parameters<'u>> {
-        let peb = self.peb()?.non_null("no environment block")?;
-        let parameters = Peb::at(user, peb).parameters()?.non_null("no parameters")?;
-        Ok(Parameters::at(user, parameters))
     }
 
     /// The path of its executable as the kernel recorded it for auditing: `\Device\HarddiskVolume2\Windows\...`.

@@ -108,6 +108,7 @@ const STRUCTS: &str = r#"{
         "InheritedFromUniqueProcessId": [72, ["Pointer", {"target": "Void"}]],
         "ImageFileName": [80, ["Array", {"count": 15, "target": "unsigned char"}]], "CreateTime": [96, ["unsigned long long"]],
         "ActiveThreads": [104, ["unsigned long"]], "ObjectTable": [112, ["Pointer", {"target": "_HANDLE_TABLE"}]],
+        "Peb": [184, ["Pointer", {"target": "_PEB"}]],
         "ThreadListHead": [120, ["_LIST_ENTRY"]], "VadRoot": [136, ["_MM_AVL_TABLE"]]}],
     "_ETHREAD": [64, {"ThreadListEntry": [16, ["_LIST_ENTRY"]], "CreateTime": [32, ["unsigned long long"]]}],
     "_MM_AVL_TABLE": [64, {"BalancedRoot": [0, ["_MMADDRESS_NODE"]]}],
@@ -144,6 +145,24 @@ const STRUCTS: &str = r#"{
         "NonPagedFrees": [8, ["unsigned long"]], "NonPagedBytes": [16, ["unsigned long long"]],
         "PagedAllocs": [24, ["unsigned long"]], "PagedFrees": [28, ["unsigned long"]],
         "PagedBytes": [32, ["unsigned long long"]]}],
+    "_PEB": [64, {"ProcessParameters": [16, ["Pointer", {"target": "Void"}]]}],
+    "_RTL_USER_PROCESS_PARAMETERS": [128, {"CommandLine": [0, ["_UNICODE_STRING"]], "Environment": [32, ["Pointer", {"target": "Void"}]]}],
+    "_RTL_BALANCED_NODE": [16, {"Left": [0, ["Pointer", {"target": "Void"}]], "Right": [8, ["Pointer", {"target": "Void"}]]}],
+    "_MMPAGING_FILE": [64, {"Size": [0, ["unsigned long long"]], "PageFileNumber": [8, ["unsigned short"]],
+        "PageFileName": [16, ["_UNICODE_STRING"]], "FileObjectNode": [32, ["_RTL_BALANCED_NODE"]]}],
+    "_MI_PAGING_IO_STATE": [16, {"PageFileHead": [0, ["Pointer", {"target": "Void"}]]}],
+    "_MI_SYSTEM_INFORMATION": [64, {"PagingIo": [8, ["_MI_PAGING_IO_STATE"]]}],
+    "_MI_SYSTEM_VA_ASSIGNMENT": [16, {"BaseAddress": [0, ["Pointer", {"target": "Void"}]], "NumberOfBytes": [8, ["unsigned long long"]]}],
+    "_MI_VISIBLE_STATE": [64, {"SystemVaRegions": [8, ["_MI_SYSTEM_VA_ASSIGNMENT"]]}],
+    "_MMPTE": [8, {"u": [0, ["__pte"]]}],
+    "__pte": [8, {"Long": [0, ["unsigned long long"]]}],
+    "_MMPFN": [48, {"u1": [0, ["__flink"]], "PteAddress": [16, ["Pointer", {"target": "Void"}]], "u3": [24, ["__u3"]],
+        "OriginalPte": [32, ["_MMPTE"]], "u4": [40, ["__u4"]]}],
+    "__flink": [8, {"Flink": [0, ["unsigned long long"]]}],
+    "__u3": [4, {"e1": [2, ["__e1"]]}],
+    "__e1": [2, {"PageLocation": [0, ["BitField", {"start_bit": 0, "end_bit": 3, "target": "unsigned char"}]]}],
+    "__u4": [8, {"PteFrame": [0, ["BitField", {"start_bit": 0, "end_bit": 36, "target": "unsigned long long"}]],
+        "PrototypePte": [0, ["BitField", {"start_bit": 63, "end_bit": 64, "target": "unsigned long long"}]]}],
     "_CM_NAME_CONTROL_BLOCK": [32, {"Compressed": [0, ["unsigned char"]], "NameLength": [8, ["unsigned short"]],
         "Name": [16, ["unsigned short"]]}]
 }"#;
@@ -171,6 +190,9 @@ const SYMBOLS: &[&str] = &[
     "TcpPortPool",
     "UdpCompartmentSet",
     "MmUnloadedDrivers",
+    "MiState",
+    "MiVisibleState",
+    "MmPfnDatabase",
 ];
 
 fn hostile(words: &[u64]) -> Target {
@@ -179,7 +201,10 @@ fn hostile(words: &[u64]) -> Target {
         let comma = if n == 0 { "" } else { ", " };
         write!(constants, "{comma}\"{symbol}\": {}", n * 64).unwrap();
     }
-    let text = format!(r#"{{"$METADATA": {{}}, "$STRUCTS": {STRUCTS}, "$CONSTANTS": {{{constants}}}}}"#);
+    let text = format!(
+        r#"{{"$METADATA": {{}}, "$STRUCTS": {STRUCTS}, "$CONSTANTS": {{{constants}}},
+        "$ENUMS": {{"_MI_ASSIGNED_REGION_TYPES": {{"0": "AssignedRegionNonPagedPool", "1": "AssignedRegionPagedPool"}}}}}}"#
+    );
     let types = Types::new(Arc::new(Profile::parse_text(text).unwrap()), DataModel::Llp64, &[]);
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let run = Run { start: START, len: bytes.len() as u64, target: 0 };
@@ -229,6 +254,10 @@ proptest! {
             let _ = (module.name(), module.base());
         }
         let _ = unicode::UnicodeString::at(&target, addr).text();
+        let _ = process.parameter_texts(&target);
+        if let Ok(environment) = process.environment(&target) {
+            prop_assert!(environment.variables.len() <= WORDS * 8);
+        }
     }
 }
 
@@ -252,6 +281,15 @@ proptest! {
             let _ = (timer.routine(), timer.due(), timer.period(), timer.is_signalled());
         }
         let _ = pool_tracker::usage(&notes, &target);
+        for file in pagefile::pagefiles(&target).into_iter().flat_map(|(files, _)| files) {
+            let _ = (file.number(), file.pages(), file.path());
+        }
+        prop_assert!(regions::regions(&target, &paging::X64).is_ok_and(|found| found.len() <= 64));
+        for physical in [0, 0x1234, 0x8_0000, 0xffff_ffff_ffff_ffff] {
+            if let Ok(found) = page_frame::climb(&target, &paging::X64, physical) {
+                prop_assert!(found.steps.len() <= 4);
+            }
+        }
         for driver in unloaded::unloaded(&notes, &target).into_iter().flatten() {
             let _ = (driver.name(), driver.start(), driver.end(), driver.time());
         }
@@ -284,4 +322,33 @@ fn unloaded_drivers_are_found_in_the_state_of_the_memory_manager() {
     let found = unloaded::unloaded(&Notes::default(), &target).unwrap();
     let rows: Vec<_> = found.iter().map(|driver| (driver.name().unwrap(), driver.start().unwrap())).collect();
     assert_eq!(rows, [("abc".to_owned(), 0xffff_f880_0100_0000)]);
+}
+
+#[test]
+fn regions_of_32_bit_systems_are_told_by_the_kinds_of_their_tables() {
+    // Names and numbers as in the symbols of Windows 7; a byte for every 2 MiB from 2 GiB on.
+    let text = r#"{"$METADATA": {"arch": "I386"}, "$CONSTANTS": {"MiSystemVaType": 4096, "MmSystemRangeStart": 16},
+        "$STRUCTS": {}, "$ENUMS": {"_MI_SYSTEM_VA_TYPE": {"0": "MiVaUnused", "1": "MiVaSessionSpace",
+            "5": "MiVaNonPagedPool", "6": "MiVaPagedPool"}}}"#;
+    let types = Types::new(Arc::new(Profile::parse_text(text.to_owned()).unwrap()), DataModel::Ilp32, &[]);
+    let mut memory = Memory::new(4);
+    memory.half(16, 0x8000_0000);
+    memory.0[4096..4096 + 5].copy_from_slice(&[0, 5, 5, 6, 9]);
+    memory.0[4096 + 1023] = 1;
+    let base = 0x8200_0000;
+    let run = Run { start: base, len: memory.0.len() as u64, target: 0 };
+    let space = RunSpace::new("map", Arc::new(FileSpace::from_vec(memory.0)), vec![run], Overlap::FirstWins);
+    let target = Target::new(Arc::new(types), Arc::new(space), base, 0);
+    let found = regions::regions(&target, &paging::PAE).unwrap();
+    let rows: Vec<_> =
+        found.iter().map(|region| (region.name.as_str(), region.start.clone(), region.end.clone())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("NonPagedPool", Ok(0x8020_0000), Ok(0x8060_0000)),
+            ("PagedPool", Ok(0x8060_0000), Ok(0x8080_0000)),
+            ("type 9", Ok(0x8080_0000), Ok(0x80a0_0000)),
+            ("SessionSpace", Ok(0xffe0_0000), Ok(0x1_0000_0000)),
+        ]
+    );
 }

@@ -1,0 +1,80 @@
+//! `pas2vas`: which processes map physical addresses, and where.
+//!
+//! Walks the page tables of every selected process once and looks all addresses up in them. Truth: the description of the machine
+//! that the maker of test images lays out; `memmap`, `vtop`.
+
+use crate::os::translation::for_each_page;
+use crate::os::windows::{KernelFact, ProcessFilter};
+use crate::plugin::prelude::*;
+
+/// The command.
+pub struct Pas2vas;
+
+/// Options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Physical addresses
+    #[arg(required = true, value_name = "ADDRESS", value_parser = crate::parse::address)]
+    pub offsets: Vec<u64>,
+    /// Also the kernel's part of each address space
+    #[arg(long)]
+    pub all: bool,
+    /// Only processes with these ids
+    #[arg(long = "pid", value_name = "PID")]
+    pub pids: Vec<u64>,
+}
+
+row! {
+    pub struct Row {
+        /// Physical address.
+        physical as "Physical": Address,
+        /// Virtual address that is there.
+        virtual_address as "Virtual": Address,
+        /// Process id.
+        pid as "Pid": Read<u64>,
+        /// Name of the process.
+        name as "Name": Read<String>,
+    }
+}
+
+impl Plugin for Pas2vas {
+    const NAME: &'static str = "pas2vas";
+    const SUMMARY: &'static str = "Find the processes that map physical addresses";
+    const ACTIVE: Active = Active::Windows;
+    type Args = Args;
+    type Row = Row;
+
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+        let kernel = session.fact::<KernelFact>()?;
+        let end = if args.all { u64::MAX } else { kernel.user_end() };
+        let mut wanted = args.offsets.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let filter = ProcessFilter { pids: args.pids.clone(), ..ProcessFilter::default() };
+        for process in filter.processes(session, &kernel)? {
+            let whose = process.describe();
+            let space = match process.space(&kernel) {
+                Ok(space) => space,
+                Err(why) if why.is_loss() => {
+                    session.notes.partial(format!("pages of {whose} are missing: {why}"));
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            for_each_page(&session.notes, &whose, space.tables(), end, true, |run| {
+                let first = wanted.partition_point(|physical| *physical < run.target);
+                let inside = wanted.get(first..).unwrap_or_default().iter();
+                for physical in inside.take_while(|physical| **physical - run.target < run.len) {
+                    out.push(Row {
+                        physical: Address(*physical),
+                        virtual_address: Address(run.start.wrapping_add(physical.wrapping_sub(run.target))),
+                        pid: process.pid(),
+                        name: process.name(),
+                    })?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
