@@ -37,6 +37,8 @@ pub struct Config {
     pub kernel_slide: Option<u64>,
     /// Pagefiles of the system, in the order of their numbers (`--pagefile`).
     pub pagefiles: Vec<PathBuf>,
+    /// Swap areas of a Linux system, files or devices (`--swap`).
+    pub swap: Vec<PathBuf>,
     /// Directory that plugins write files into.
     pub output_dir: Option<PathBuf>,
     /// Whether existing files may be overwritten.
@@ -105,6 +107,10 @@ impl Session {
             memory::open(path, &memory::Limits::default()).map_err(|e| crate::diagnosis::open_error(&e))
         };
         let image = self.image.get_or_init(open).as_ref().map_err(Clone::clone)?;
+        if image.live {
+            self.notes
+                .info("the image is the running machine: what changes while it is read may not fit together");
+        }
         for warning in &image.warnings {
             self.notes.partial(warning.clone());
         }

@@ -2,7 +2,7 @@
 //!
 //! Structure: a header, then type records and strings. Type ids count from 1; 0 is void. Source: the kernel's
 //! `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`. [`parse`] is a pure function of the bytes; it takes the
-//! base BTF of a kernel, not the split BTF of a module, whose ids continue those of the base.
+//! base BTF of a kernel. The split BTF of a module, whose ids and names continue those of the base, is for [`parse_split`].
 
 use std::ffi::CStr;
 
@@ -54,6 +54,8 @@ pub struct Btf<'d> {
     /// By node: how many members, parameters and variables are of that type, possibly behind pointers; decides which
     /// of several definitions keeps the plain name.
     pub(crate) uses: Vec<u32>,
+    /// The first type that is not of the base.
+    pub(crate) first: Id,
 }
 
 impl Btf<'_> {
@@ -106,28 +108,21 @@ pub fn total_len(bytes: &[u8]) -> Option<usize> {
 /// # Errors
 /// [`BtfError`] with the first thing that is wrong.
 pub fn parse(bytes: &[u8]) -> Result<Btf<'_>, BtfError> {
-    let header = Header::parse(bytes)?;
-    let section = |what, offset: usize, len: usize| {
-        let start = header.header_len.checked_add(offset);
-        start.and_then(|s| bytes.get(s..s.checked_add(len)?)).ok_or(BtfError::Outside(what))
-    };
-    let types = section("the type section", header.type_off, header.type_len)?;
-    let strings = section("the string section", header.str_off, header.str_len)?;
-    let mut parser = Parser {
-        types: Words { bytes: types, at: 0 },
-        strings,
-        table: Table::new(8),
-        signs_known: false,
-        enums: Vec::new(),
-        legacy_bits: Vec::new(),
-        used: Vec::new(),
-        id: 0,
-    };
-    while parser.types.at < types.len() {
-        parser.id = parser.id.saturating_add(1);
-        parser.record()?;
-    }
-    parser.finish()
+    let mut parser = Parser::new();
+    parser.section(bytes)?;
+    parser.finish(1)
+}
+
+/// Parses the BTF of a module, `split`, on top of that of its kernel, `base`: the types of both.
+///
+/// # Errors
+/// [`BtfError`] with the first thing that is wrong with either.
+pub fn parse_split<'d>(base: &'d [u8], split: &'d [u8]) -> Result<Btf<'d>, BtfError> {
+    let mut parser = Parser::new();
+    parser.section(base)?;
+    let first = parser.id.saturating_add(1);
+    parser.section(split)?;
+    parser.finish(first)
 }
 
 struct Header {
@@ -187,6 +182,8 @@ impl Words<'_> {
 
 struct Parser<'d> {
     types: Words<'d>,
+    /// Names of the base; empty while it is read itself.
+    base_strings: &'d [u8],
     strings: &'d [u8],
     table: Table<'d>,
     /// Some enum is marked as signed, so the generator knows signs (pahole 1.24 and later).
@@ -201,6 +198,37 @@ struct Parser<'d> {
 }
 
 impl<'d> Parser<'d> {
+    fn new() -> Self {
+        Self {
+            types: Words { bytes: &[], at: 0 },
+            base_strings: &[],
+            strings: &[],
+            table: Table::new(8),
+            signs_known: false,
+            enums: Vec::new(),
+            legacy_bits: Vec::new(),
+            used: Vec::new(),
+            id: 0,
+        }
+    }
+
+    /// Takes all types of one BTF, which continue those of the one before.
+    fn section(&mut self, bytes: &'d [u8]) -> Result<(), BtfError> {
+        let header = Header::parse(bytes)?;
+        let section = |what, offset: usize, len: usize| {
+            let start = header.header_len.checked_add(offset);
+            start.and_then(|s| bytes.get(s..s.checked_add(len)?)).ok_or(BtfError::Outside(what))
+        };
+        self.types = Words { bytes: section("the type section", header.type_off, header.type_len)?, at: 0 };
+        self.base_strings = self.strings;
+        self.strings = section("the string section", header.str_off, header.str_len)?;
+        while self.types.at < self.types.bytes.len() {
+            self.id = self.id.saturating_add(1);
+            self.record()?;
+        }
+        Ok(())
+    }
+
     fn damaged(&self, reason: &'static str) -> BtfError {
         BtfError::Type { id: self.id, reason }
     }
@@ -212,7 +240,12 @@ impl<'d> Parser<'d> {
     /// A name; empty for offset 0.
     fn name(&self, offset: u32) -> Result<&'d [u8], BtfError> {
         // Names of split BTF continue the strings of its base.
-        let rest = self.strings.get(offset as usize..).ok_or(BtfError::Split)?;
+        let own = (offset as usize).checked_sub(self.base_strings.len());
+        let rest = match own {
+            Some(own) => self.strings.get(own..),
+            None => self.base_strings.get(offset as usize..),
+        };
+        let rest = rest.ok_or(BtfError::Split)?;
         let bounded = rest.get(..=MAX_NAME).unwrap_or(rest);
         CStr::from_bytes_until_nul(bounded).map(CStr::to_bytes).map_err(|_| self.damaged("name without end"))
     }
@@ -353,7 +386,7 @@ impl<'d> Parser<'d> {
         Ok(Node::Enum(at))
     }
 
-    fn finish(mut self) -> Result<Btf<'d>, BtfError> {
+    fn finish(mut self, first: Id) -> Result<Btf<'d>, BtfError> {
         let count = self.table.nodes.len();
         let known = |id: Id| if (id as usize) < count { Ok(id) } else { Err(BtfError::Split) };
         for node in &self.table.nodes {
@@ -375,7 +408,7 @@ impl<'d> Parser<'d> {
         if !self.signs_known {
             self.guess_signs();
         }
-        Ok(Btf { table: self.table, uses })
+        Ok(Btf { table: self.table, uses, first })
     }
 
     /// Bit-fields of generators before the flag existed (Linux 4.20): their type is an integer with its own width.

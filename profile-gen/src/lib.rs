@@ -17,6 +17,7 @@ mod image;
 pub mod kallsyms;
 pub mod ksymtab;
 mod linux;
+mod module;
 mod needs;
 pub mod pdb;
 pub mod symbol_server;
@@ -36,6 +37,7 @@ pub use existing::read_document;
 pub use fitness::{FitnessReport, Missing};
 pub use image::{ImageParts, convert_image};
 pub use linux::{LinuxOptions, build_id_in_notes, convert_linux, convert_linux_bytes};
+pub use module::module_types;
 pub use needs::plugins_that_use;
 
 /// A finished conversion.

@@ -18,12 +18,17 @@ table="
 6.1-pti      | 6.1  | raw paging        | --append pti=on
 6.1-highmem  | 6.1  | raw elf avml      | --mem 4608 --smp 2
 6.1-hostile  | 6.1  | raw               |
+6.1-swap     | 6.1  | raw               |
+6.12-swap    | 6.12 | raw               |
 6.1-pae      | 6.1-686-pae     | raw elf paging kdump lime |
 6.1-arm64    | 6.1-cloud-arm64 | raw elf kdump lime        | --arch arm64
 "
 # Only made when named.
 more="
 6.1-i386     | 6.1-686         | raw elf paging            |
+5.10-swap    | 5.10 | raw                         |
+6.1-pae-swap | 6.1-686-pae     | raw                       |
+6.1-arm64-swap | 6.1-cloud-arm64 | raw                     | --arch arm64
 6.1-pae-big  | 6.1-686-pae     | raw elf paging            | --mem 4608 --smp 2
 6.1-a57      | 6.1-cloud-arm64 | raw elf                   | --arch arm64 --cpu cortex-a57 --smp 2
 "
@@ -33,19 +38,33 @@ more="
 version=$(cd "$GUEST_TOOL" && cat env.sh image.sh bin/{capture,formats,unpack_truth}.py bin/make-initramfs.sh guest/* | sha256sum | cut -c1-16)
 
 make_image() { # NAME SERIES FORMATS OPTIONS
-    local name=$1 release stamp
+    local name=$1 release stamp extra=
     release=$(cat "$GUEST_LAB/build/release-$2")
     stamp="$version $release $3 $4"
-    # The guest that loads a hostile module: only it depends on that folder.
-    [ "${name%-hostile}" = "$name" ] || stamp+=" $(cat "$GUEST_TOOL"/hostile/* | sha256sum | cut -c1-16)"
+    # Guests with a folder of their own: only they depend on it.
+    case $name in
+    *-hostile) extra=hostile ;;
+    *-swap) extra=swap ;;
+    esac
+    [ -z "$extra" ] || stamp+=" $({ cat "$GUEST_TOOL/$extra"/* 2>/dev/null || true; } | sha256sum | cut -c1-16)"
     [ "$(cat "$GUEST_LAB/images/$name/stamp" 2>/dev/null)" != "$stamp" ] || return 0
-    local options=$4
-    if [ "${name%-hostile}" != "$name" ]; then
-        "$GUEST_TOOL/hostile/make-initrd.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio" "$GUEST_LAB/build/initrd-$name.cpio"
+    local options=$4 disks=
+    if [ -n "$extra" ]; then
+        "$GUEST_TOOL/$extra/make-initrd.sh" "$release" "$GUEST_LAB/build/initrd-$release.cpio" "$GUEST_LAB/build/initrd-$name.cpio"
         options+=" --initrd $GUEST_LAB/build/initrd-$name.cpio"
     fi
+    if [ "$extra" = swap ]; then
+        # A swap area, and room for a copy of /proc/kcore.
+        disks="$GUEST_LAB/build/$name.swap $GUEST_LAB/build/$name.kcore"
+        # shellcheck disable=SC2086
+        rm -f $disks
+        truncate -s 16M "$GUEST_LAB/build/$name.swap"
+        truncate -s 320M "$GUEST_LAB/build/$name.kcore"
+        local PATH=$GUEST_TOOL/swap/qemu:$PATH
+    fi
     # shellcheck disable=SC2086
-    FORMATS=$3 "$GUEST_TOOL/image.sh" "$name" "$release" $options
+    GUEST_DISKS=$disks FORMATS=$3 "$GUEST_TOOL/image.sh" "$name" "$release" $options
+    for disk in $disks; do mv "$disk" "$GUEST_LAB/images/$name/${disk##*.}"; done
     echo "$stamp" >"$GUEST_LAB/images/$name/stamp"
 }
 

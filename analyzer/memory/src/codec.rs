@@ -1,7 +1,7 @@
 //! Decompression of single blocks into buffers of known size.
 
 use crate::bytes::u32_at;
-use crate::{xpress, xz};
+use crate::{lzo_rle, xpress, xz};
 use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder;
 use std::cell::RefCell;
@@ -9,15 +9,19 @@ use std::io::Read;
 
 /// How a block is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub enum Codec {
     /// As it is, with its Adler-32 behind, which is verified.
     Adler32,
+    /// A zlib stream; its checksum is verified.
     Zlib,
     /// As zlib, without header and checksum.
     Deflate,
     /// A raw lz4 block.
     Lz4,
+    /// A raw LZO1X block.
     Lzo,
+    /// As LZO1X, with the version and the runs of zeros of the kernel's `lzo-rle`.
+    LzoRle,
     /// A raw snappy block.
     Snappy,
     /// One chunk of the snappy framing format, from its 4-byte header; its checksum is verified.
@@ -30,7 +34,9 @@ pub(crate) enum Codec {
     XpressHuffman,
     /// One block of an .xz stream with its padding (in bytes) and check (by type), which is verified.
     Xz {
+        /// Type of the check, by the format's number.
         check: u8,
+        /// Bytes behind the block.
         padding: u8,
     },
 }
@@ -45,7 +51,8 @@ thread_local! {
 }
 
 /// Decompresses `stored` into exactly `out`; `None` when it is damaged, too long or too short.
-pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<()> {
+#[must_use]
+pub fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<()> {
     let written = match codec {
         Codec::Zlib | Codec::Deflate => ZLIB.with_borrow_mut(|zlib| {
             zlib.reset(codec == Codec::Zlib);
@@ -65,6 +72,7 @@ pub(crate) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Option<
             (u32_at(sum, 0)? == adler32(bytes)).then_some(bytes.len())?
         }
         Codec::Lzo => lzo::decompress_into(stored, out).ok()?,
+        Codec::LzoRle => lzo_rle::decompress(stored, out)?,
         Codec::Snappy => snap::raw::Decoder::new().decompress(stored, out).ok()?,
         Codec::SnappyFrame => {
             let mut frames = snap::read::FrameDecoder::new(SNAPPY_STREAM.chain(stored));

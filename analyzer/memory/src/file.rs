@@ -48,6 +48,11 @@ impl FileSpace {
         Self::from_file(file)
     }
 
+    /// Whether a file or device can be read by position.
+    pub(crate) fn is_seekable(path: &Path) -> bool {
+        File::open(path).is_ok_and(|mut file| file.seek(SeekFrom::Start(0)).is_ok())
+    }
+
     /// Takes a seekable file. The length is where the file ends now; block devices report it by seeking.
     ///
     /// # Errors
@@ -59,6 +64,11 @@ impl FileSpace {
             _ => Bytes::Positioned(file),
         };
         Ok(Self { name: "file", bytes, len })
+    }
+
+    /// Takes a device that has no end of its own; `len` bytes of it are read by position.
+    pub(crate) fn from_device(file: File, len: u64) -> Self {
+        Self { name: "device", bytes: Bytes::Positioned(file), len }
     }
 
     /// Takes bytes in memory.

@@ -3,7 +3,7 @@
 use crate::beside::Beside;
 use crate::bytes::{to_u64, to_usize};
 use crate::format::{FORMATS, Layer, Opened, Yields, aff4};
-use crate::{AddressSpace, FileSpace, Hints};
+use crate::{AddressSpace, FileSpace, Hints, device};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,8 @@ pub struct Image {
     pub refusals: Vec<Refusal>,
     /// What is wrong with the image though it opened, such as a truncated end.
     pub warnings: Vec<String>,
+    /// Whether it is the memory of the running machine, which changes while it is read.
+    pub live: bool,
 }
 
 impl fmt::Debug for Image {
@@ -154,11 +156,29 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Image, OpenError> {
     if path.join(aff4::METADATA).is_file() {
         return open_directory(path, limits).map_err(|failure| failure.at(path));
     }
+    if device::is_device(path) && FileSpace::is_seekable(path) {
+        return open_device(path).map_err(|source| OpenError::Io { path: path.to_owned(), source });
+    }
     let file = FileSpace::open(path, limits).map_err(|source| match source.kind() {
         io::ErrorKind::IsADirectory => OpenError::Directory { path: path.to_owned() },
         _ => OpenError::Io { path: path.to_owned(), source },
     })?;
-    open_beside(Arc::new(file), &Beside::of(path), limits).map_err(|failure| failure.at(path))
+    let image = open_beside(Arc::new(file), &Beside::of(path), limits).map_err(|failure| failure.at(path))?;
+    Ok(Image { live: device::is_live(path), ..image })
+}
+
+/// Opens the memory of the running machine through a device.
+fn open_device(path: &Path) -> io::Result<Image> {
+    let space = device::open(path)?;
+    Ok(Image {
+        layers: vec![space.name()],
+        space: Arc::new(space),
+        virtual_space: None,
+        hints: Hints::default(),
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+        live: true,
+    })
 }
 
 /// Opens an image that is already an address space of file offsets; for tests, archives and buffers.
@@ -180,6 +200,7 @@ fn open_directory(path: &Path, limits: &Limits) -> Result<Image, Failure> {
         hints: opened.hints,
         refusals: Vec::new(),
         warnings: opened.warnings.into_iter().map(|warning| format!("AFF4: {warning}")).collect(),
+        live: false,
     };
     if opened.yields == Some(Yields::File) {
         stack_up(&mut image, vec!["AFF4"], &Beside::none(), limits)?;
@@ -199,6 +220,7 @@ fn open_beside(file: Arc<dyn AddressSpace>, beside: &Beside, limits: &Limits) ->
         hints: Hints::default(),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        live: false,
     };
     stack_up(&mut image, Vec::new(), beside, limits)?;
     Ok(image)

@@ -139,6 +139,13 @@ pub static OPTIONS: &[GlobalOption] = &[
         "Pagefile of the Windows system; repeat for more, in the order of their numbers",
     ),
     GlobalOption::new(
+        IMAGE,
+        "swap",
+        Several("FILE"),
+        Once,
+        "Swap area of the Linux system, a copy of the device or file; repeat for more. Areas are told by size, name and order",
+    ),
+    GlobalOption::new(
         OUTPUT,
         "format",
         One("FORMAT"),

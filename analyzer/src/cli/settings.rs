@@ -73,6 +73,7 @@ impl Settings {
             dtb: parsed(layers, "dtb", parse::address)?,
             kernel_slide: parsed(layers, "kernel_slide", parse::address)?,
             pagefiles: layers.several("pagefile")?.iter().map(|setting| setting.path(home)).collect(),
+            swap: layers.several("swap")?.iter().map(|setting| setting.path(home)).collect(),
             output_dir: path("output_dir")?,
             overwrite: layers.is_on("overwrite")?,
             on_network: (level >= Level::Warning).then_some(on_network),

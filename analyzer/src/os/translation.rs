@@ -1,5 +1,6 @@
 //! From virtual to physical to the image file: every step of one address, and the pages of a whole address space.
 
+use memory::paging::Mappings;
 use memory::{AddressSpace, Next, Run, Step, Stored, VirtualSpace};
 use object::{Absent, Read};
 
@@ -121,13 +122,18 @@ pub fn for_each_page(
             rest = run.start.checked_add(len).and_then(|next| run.clipped(next, u64::MAX));
         }
     }
+    note_gaps(notes, whose, &mappings);
+    Ok(())
+}
+
+/// Notes what a walk of the page tables of the process `whose` could not enumerate, once it has ended.
+pub fn note_gaps(notes: &Notes, whose: &str, mappings: &Mappings<'_>) {
     if mappings.truncated() {
         notes.partial(format!("page tables of {whose} go on behind the limit"));
     }
     for (addr, fault) in mappings.unreadable() {
         notes.partial(format!("a page table of {whose} is unreadable, for {addr:#x}: {fault}"));
     }
-    Ok(())
 }
 
 /// Size of the page at the start of a run, in bytes.

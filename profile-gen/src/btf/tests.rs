@@ -170,3 +170,38 @@ fn ten_thousand_mutations_do_no_harm() {
     }
     assert!((500..9_500).contains(&parsed), "mutations should both break and keep the blob: {parsed}");
 }
+
+/// The sample cut in two: what is behind the first records becomes a module's BTF over them.
+#[test]
+fn split_btf_continues_ids_and_names_of_its_base() {
+    let mut base = BtfBuilder::new();
+    let int = base.int("int", 4);
+    let page = base.composite(4, "page", 64, &[("flags", 0, 0, int)]);
+    let base = base.finish();
+    let names = u32::from_le_bytes(base[20..24].try_into().expect("four bytes"));
+    // struct zram { int size; struct page first; struct page *page; }, with the names of the members in the module's strings.
+    let strings = b"\0zram\0size\0first\0page\0\0\0";
+    let name = |at: u32| names + at;
+    let pointer = page + 1;
+    let words = [
+        [0, 2 << 24, page].as_slice(),
+        &[name(1), 4 << 24 | 3, 80],
+        &[name(6), int, 0],
+        &[name(11), page, 64],
+        &[name(17), pointer, 576],
+    ]
+    .concat();
+    let types = u32::try_from(words.len() * 4).expect("few");
+    let header = [0x0001_eb9f, 24, 0, types, types, u32::try_from(strings.len()).expect("few")];
+    let mut split: Vec<u8> = header.iter().chain(&words).flat_map(|word| word.to_le_bytes()).collect();
+    split.extend(strings);
+    assert_eq!(parse(&split).expect_err("incomplete"), BtfError::Split);
+    let document = crate::module_types(&base, &split).expect("both are whole");
+    assert_eq!(document.structs.keys().collect::<Vec<_>>(), ["page", "zram"]);
+    assert_eq!(field(&document, "zram", "first"), (8, Type::named("page")));
+    assert_eq!(field(&document, "zram", "page"), (72, Type::pointer(Type::named("page"))));
+    for round in 0..2000 {
+        let (base, split) = (mutate(&base, round), mutate(&split, round + 1));
+        let _ = crate::module_types(&base, &split);
+    }
+}

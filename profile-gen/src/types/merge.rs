@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::layout::{Definition, Field, Layout, Layouts, Ref, Shape, Space, name_key};
-use super::{Node, Table};
+use super::{Id, Node, Table};
 
 const SHARDS: usize = 64;
 /// Most bytes of distinct definitions that are kept; a kernel with all its drivers needs about 40 MB.
@@ -90,12 +90,22 @@ impl Merger {
 
     /// Takes the definitions of one unit. `weights`, by node, says how much each counts; without it each counts 1.
     pub(crate) fn add(&self, table: &Table<'_>, weights: Option<&[u32]>) -> Result<UnitDefs, TooManyTypes> {
+        self.add_some(table, weights, |_| true)
+    }
+
+    /// As [`Merger::add`], of the nodes that are wanted only.
+    pub(crate) fn add_some(
+        &self,
+        table: &Table<'_>,
+        weights: Option<&[u32]>,
+        wanted: impl Fn(Id) -> bool,
+    ) -> Result<UnitDefs, TooManyTypes> {
         let mut layouts = Layouts::new(table);
         let only_typedefs = layouts.only_typedefs();
         let mut defs = Vec::new();
         let mut seen = HashSet::new();
         let mut aliases = Vec::new();
-        for (id, node) in (0u32..).zip(&table.nodes) {
+        for (id, node) in (0u32..).zip(&table.nodes).filter(|(id, _)| wanted(*id)) {
             let Some(definition) = layouts.definition(id) else {
                 if let Node::Alias { name: typedef @ [_, ..], target } = node {
                     aliases.extend(alias_target(&mut layouts, *target).map(|target| (*typedef, target)));

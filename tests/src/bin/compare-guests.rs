@@ -114,6 +114,7 @@ fn main() -> Result<ExitCode> {
     let is_wanted = |name: &&str| options.command.as_deref().is_none_or(|only| only == *name);
     let commands: Vec<&str> = checks::names().filter(is_wanted).collect();
     let findings: Vec<&str> = checks::hostile::names().filter(is_wanted).collect();
+    let swapped: Vec<&str> = checks::swap::names().filter(is_wanted).collect();
     let mut tally = Tally::default();
     for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
         let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles) {
@@ -136,6 +137,10 @@ fn main() -> Result<ExitCode> {
                     tally.add(&format!("{} {file} {command} finds what was done", guest.name), outcome);
                 }
                 continue;
+            }
+            for command in swapped.iter().filter(|_| checks::swap::is_swapped(&guest.name)) {
+                let outcome = checks::swap::check(command, &rekal, &truth);
+                tally.add(&format!("{} {file} {command} of what was paged out", guest.name), outcome);
             }
             for command in &commands {
                 tally

@@ -7,6 +7,7 @@ mod kernel;
 mod network;
 mod processes;
 mod security;
+pub mod swap;
 mod threads;
 
 use anyhow::{Context as _, Result};

@@ -18,6 +18,11 @@ pub fn convert(data: &[u8]) {
 pub fn btf(data: &[u8]) {
     let _ = btf::total_len(data);
     let _ = btf::parse(data).map(|btf| btf.type_count());
+    // The first two bytes say where a kernel's BTF ends and a module's begins.
+    if let Some((cut, both)) = data.split_first_chunk() {
+        let (kernel, module) = both.split_at(usize::from(u16::from_le_bytes(*cut)).min(both.len()));
+        let _ = profile_gen::module_types(kernel, module);
+    }
 }
 
 /// Parses `data` as a symbol list and names its symbols.

@@ -7,7 +7,8 @@
 //!   offset;
 //! * segments with nothing stored have `p_filesz` 0 (VirtualBox MMIO) and even `p_offset` -1 (QEMU filters);
 //! * more than 65534 segments: `e_phnum` is 0xffff and the number is in `sh_info` of section 0;
-//! * `p_paddr` -1 (`/proc/kcore`) is no physical address; writers that know none leave all of them 0.
+//! * `p_paddr` -1 (`/proc/kcore`) is no physical address; writers that know none leave all of them 0;
+//! * before v4.11 `/proc/kcore` is one of those: the direct map, which is all of memory, is told by its place.
 
 use crate::bytes::{to_u64, to_usize, u16_at, u32_at, u64_at};
 use crate::format::{Layer, Opened, Refused, expect_magic, notes, pmem, xen};
@@ -123,11 +124,16 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
     {
         return Err(Refused::Foreign("a core dump of a process, not of a machine"));
     }
-    let address = |segment: &Segment| if physical { segment.paddr } else { segment.vaddr };
-    let runs: Vec<Run> = loads()
-        .filter(|segment| address(segment) != u64::MAX)
-        .map(|segment| Run { start: address(segment), len: segment.filesz, target: segment.offset })
-        .collect();
+    let direct = if physical { None } else { direct_map(header.machine, &segments) };
+    let address = |segment: &Segment| match direct {
+        _ if physical => Some(segment.paddr).filter(|address| *address != u64::MAX),
+        Some((start, end)) => segment.vaddr.checked_sub(start).filter(|_| segment.vaddr < end),
+        None => Some(segment.vaddr),
+    };
+    let run = |segment: &Segment| {
+        Some(Run { start: address(segment)?, len: segment.filesz, target: segment.offset })
+    };
+    let runs: Vec<Run> = loads().filter_map(run).collect();
     if runs.is_empty() {
         return Err("no segment stores any memory".into());
     }
@@ -141,6 +147,22 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
         hints.merge(noted);
     }
     Ok(Opened::new(Arc::new(space)).hints(hints).warnings(warnings))
+}
+
+/// Start and end of the direct map of physical memory in the `/proc/kcore` of x86-64, where segments have kernel addresses only.
+///
+/// It is the lowest part (Documentation/arch/x86/x86_64/mm.rst), moved by whole GiB, and before the segment of all of `vmalloc`,
+/// which has terabytes.
+fn direct_map(machine: u16, segments: &[Segment]) -> Option<(u64, u64)> {
+    const EM_X86_64: u16 = 62;
+    const GIB: u64 = 1 << 30;
+    const TIB: u64 = 1 << 40;
+    const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+    let loads = || segments.iter().filter(|segment| segment.kind == PT_LOAD && segment.filesz > 0);
+    let lowest = loads().map(|segment| segment.vaddr).min().filter(|lowest| *lowest >= KERNEL_HALF)?;
+    let vmalloc = loads().filter(|segment| segment.filesz >= TIB).map(|segment| segment.vaddr).min();
+    let image = 0xffff_ffff_8000_0000;
+    (machine == EM_X86_64).then_some((lowest & !(GIB - 1), vmalloc.unwrap_or(image).min(image)))
 }
 
 fn segments(base: &dyn AddressSpace, header: &Header, limits: &Limits) -> Result<Vec<Segment>, Refused> {

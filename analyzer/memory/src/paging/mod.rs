@@ -22,7 +22,7 @@ pub use arm64::{
 };
 pub use explain::{Next, Step};
 pub use space::VirtualSpace;
-pub use walk::Mappings;
+pub use walk::{Absentees, Mappings};
 
 /// A test on an entry: the bits of `mask` equal `value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::bytes::{to_u64, to_usize};
 use crate::paging::explain::{self, Step};
-use crate::paging::walk::{Mappings, read_entry};
+use crate::paging::walk::{Absentees, Mappings, read_entry};
 use crate::paging::{Decoded, HighBits, Level, Paging};
 use crate::{AddressSpace, Fault, Run};
 use std::sync::Arc;
@@ -139,6 +139,12 @@ impl VirtualSpace {
     #[must_use]
     pub fn mappings(&self, start: u64, end: u64) -> Mappings<'_> {
         Mappings::new(&*self.base, self.paging, self.roots, start, end)
+    }
+
+    /// The pages inside `start..end` whose entry is not present but not zero: address and entry, ascending. Bounded and silent about
+    /// unreadable tables as [`VirtualSpace::mappings`], which tells of them.
+    pub fn absentees(&self, start: u64, end: u64) -> Absentees<'_> {
+        Absentees::new(self.mappings(start, end))
     }
 
     /// Physical address of `addr` and the number of contiguous bytes known from there.

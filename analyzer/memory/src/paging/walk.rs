@@ -49,6 +49,34 @@ pub struct Mappings<'s> {
     unreadable: Vec<(u64, Fault)>,
 }
 
+/// Entries of the last tables that are not present, though not zero: first virtual address and entry, ascending. What they mean the
+/// operating system knows (swapped pages).
+pub struct Absentees<'s>(Mappings<'s>);
+
+impl<'s> Absentees<'s> {
+    pub(super) fn new(mappings: Mappings<'s>) -> Self {
+        Self(mappings)
+    }
+}
+
+impl Iterator for Absentees<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let walk = &mut self.0;
+        while let Some((level, first, value)) = walk.next_entry() {
+            match level.decode(value, walk.paging.kept) {
+                Decoded::NotPresent if value != 0 && level.number == 1 => {
+                    return Some((walk.paging.canonical(first), value));
+                }
+                Decoded::Table(table) => walk.enter(table, first),
+                Decoded::NotPresent | Decoded::Page(_) => {}
+            }
+        }
+        None
+    }
+}
+
 /// One table on the way.
 struct Table {
     /// First address the table covers, not sign extended.

@@ -7,13 +7,13 @@
 
 use std::collections::HashSet;
 
-use memory::{AddressSpace, VirtualSpace};
+use memory::AddressSpace;
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
 use super::mm::{Mm, Vma};
 use super::path::Paths;
 use super::task::Task;
-use super::{Kernel, views};
+use super::{Kernel, ProcessSpace, views};
 use crate::dump_file::DumpFile;
 use crate::elf::PT_LOAD;
 use crate::elf::write::{
@@ -143,7 +143,7 @@ pub fn write(
     paths: &Paths<'_>,
     task: &Task<'_>,
     (mm, areas): (&Mm<'_>, &[Vma<'_>]),
-    space: &VirtualSpace,
+    space: &ProcessSpace,
     file: &mut DumpFile,
 ) -> Result<Written, Error> {
     let shape = &Registers::of(kernel)?;
@@ -206,7 +206,7 @@ pub fn write(
 }
 
 /// The areas cut where pages are in memory and where not.
-fn pieces(notes: &Notes, areas: &[Vma<'_>], space: &VirtualSpace) -> Vec<Piece> {
+fn pieces(notes: &Notes, areas: &[Vma<'_>], space: &ProcessSpace) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     for area in areas {
         let (Ok((start, end)), Ok(Uint(bits))) = (area.range(), area.vm_flags()) else { continue };
@@ -314,7 +314,7 @@ fn status(task: &Task<'_>, leader: &Task<'_>, registers: &[u8], machine: Machine
 }
 
 /// `elf_prpsinfo`.
-fn process_info(task: &Task<'_>, mm: &Mm<'_>, space: &VirtualSpace, wide: bool) -> Vec<u8> {
+fn process_info(task: &Task<'_>, mm: &Mm<'_>, space: &ProcessSpace, wide: bool) -> Vec<u8> {
     let state = match task.state().map(|state| state.0) {
         Ok(0) => 0,
         Ok(state) => u8::try_from(state.trailing_zeros().saturating_add(1)).unwrap_or(0),

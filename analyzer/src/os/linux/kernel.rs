@@ -2,14 +2,18 @@
 
 use std::sync::{Arc, OnceLock};
 
+use elsa::sync::FrozenMap;
 use memory::{AddressSpace, Paging, VirtualSpace};
 use object::{Absent, DataModel, Missing, Read, Target, Types};
 use profile::Profile;
 
 use super::arch::{self, Arch};
 use super::linear::{Linear, Piece};
-use super::{identify, overlay, time};
+use super::process_space::ProcessSpace;
+use super::swap::{Swap, SwapFile};
+use super::{identify, module_btf, overlay, time};
 use crate::error::Error;
+use crate::notes::Notes;
 use crate::session::{Fact, Session};
 use crate::table::Time;
 
@@ -44,6 +48,11 @@ pub struct Kernel {
     profile_source: String,
     decisions: Vec<String>,
     boot_time: OnceLock<Read<Time>>,
+    /// Its BTF, for those of modules.
+    btf: OnceLock<Read<Vec<u8>>>,
+    /// Types of modules that were asked for, by name.
+    modules: FrozenMap<String, Box<Read<Target>>>,
+    swap: OnceLock<Arc<Swap>>,
 }
 
 impl Kernel {
@@ -68,6 +77,9 @@ impl Kernel {
             profile_source,
             decisions,
             boot_time: OnceLock::new(),
+            btf: OnceLock::new(),
+            modules: FrozenMap::new(),
+            swap: OnceLock::new(),
         };
         // The direct map's address is in the image, so the image comes first.
         let image: Vec<Piece> = kernel.image_piece().into_iter().collect();
@@ -117,10 +129,41 @@ impl Kernel {
         &self.physical
     }
 
-    /// The address space of a process whose page table root is at a physical address.
+    /// The address space of a process whose page table root is at a physical address, with what was paged out.
     #[must_use]
-    pub fn process_space(&self, dtb: u64) -> VirtualSpace {
-        VirtualSpace::of_process(Arc::clone(&self.physical), self.layout.paging, dtb, self.layout.dtb)
+    pub fn process_space(&self, dtb: u64) -> ProcessSpace {
+        let tables =
+            VirtualSpace::of_process(Arc::clone(&self.physical), self.layout.paging, dtb, self.layout.dtb);
+        ProcessSpace::new(tables, Arc::clone(self.swap()))
+    }
+
+    /// The swap areas.
+    pub fn swap(&self) -> &Arc<Swap> {
+        self.swap.get_or_init(|| Arc::new(Swap::of(self, Vec::new(), &Notes::default())))
+    }
+
+    /// Takes the files of swap areas that the user has.
+    fn take_swap_files(&self, session: &Session) {
+        let files = SwapFile::of(session);
+        if !files.is_empty() {
+            self.swap.get_or_init(|| Arc::new(Swap::of(self, files, &session.notes)));
+        }
+    }
+
+    /// The types of a loaded module, over the kernel's memory; see [`module_btf`].
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn module_types(&self, name: &str) -> Read<Target> {
+        match self.modules.get(name) {
+            Some(known) => known.clone(),
+            None => self.modules.insert(name.to_owned(), Box::new(module_btf::types(self, name))).clone(),
+        }
+    }
+
+    /// The kernel's own BTF, out of its image.
+    pub(super) fn btf(&self) -> Read<&[u8]> {
+        self.btf.get_or_init(|| module_btf::of_kernel(&self.target)).as_deref().map_err(Clone::clone)
     }
 
     /// Whether the processor is an x86, of either width.
@@ -275,6 +318,8 @@ impl Fact for KernelFact {
     const NAME: &'static str = "linux kernel";
 
     fn compute(session: &Session) -> Result<Kernel, Error> {
-        identify::identify(session)
+        let kernel = identify::identify(session)?;
+        kernel.take_swap_files(session);
+        Ok(kernel)
     }
 }

@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use memory::VirtualSpace;
 use object::walk::{self, End};
 use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
 
 use super::file::File;
 use super::path::Paths;
 use super::task::{self, Task};
-use super::{Kernel, maple, rbtree};
+use super::{Kernel, ProcessSpace, maple, rbtree};
 use crate::notes::Notes;
 use crate::table::text_of;
 
@@ -135,7 +134,7 @@ pub fn areas_of<'k>(notes: &Notes, task: &Task<'k>) -> Option<(Mm<'k>, Vec<Vma<'
 }
 
 /// The memory of a process behind its page tables. What is missing is noted; `None` for tasks without user memory.
-pub fn space_of(notes: &Notes, kernel: &Kernel, task: &Task<'_>) -> Option<Arc<VirtualSpace>> {
+pub fn space_of(notes: &Notes, kernel: &Kernel, task: &Task<'_>) -> Option<Arc<ProcessSpace>> {
     match of_task(task).and_then(|_| task.user_space(kernel)) {
         Ok(space) => Some(space),
         Err(why) => {

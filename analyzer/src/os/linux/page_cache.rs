@@ -1,16 +1,16 @@
 //! Files that are in memory: their names (dentries), what they are (inodes), and their content (the page cache).
 //!
 //! A file's pages are the entries of `i_mapping->i_pages`, by page number; an entry with bit 0 set stands for a page that was
-//! written out. `struct page` lies in one array over all of physical memory, so its address tells the page's. (Where it does not,
-//! in `CONFIG_SPARSEMEM` without `CONFIG_SPARSEMEM_VMEMMAP` and in `CONFIG_DISCONTIGMEM`, pages are not found.)
+//! written out. `struct page` lies in one array over all of physical memory, so its address tells the page's.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use object::walk::{self, End};
-use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
+use object::{Addr, Ptr, Read, Target, Uint, layout};
 
 use super::mount::namespaces;
+use super::page_array::PageArray;
 use super::path::{Location, Paths};
 use super::vfs::{Dentry, Inode};
 use super::{Kernel, KernelFact, xarray};
@@ -22,14 +22,6 @@ use crate::table::Time;
 const MAX_NAMES: usize = 4 << 20;
 /// Deepest nesting of directories.
 const MAX_DEPTH: usize = 512;
-/// Bits of `mem_section.section_mem_map` that are flags (`SECTION_MAP_MASK`, include/linux/mmzone.h): 6 at most since v6.0, in
-/// an address that is a multiple of 64.
-const SECTION_FLAGS: u64 = 0x3f;
-/// `SECTION_MARKED_PRESENT`.
-const SECTION_PRESENT: u64 = 1;
-/// Pages of sections that are looked at for the first section with memory: all that 52-bit addresses have with sections of
-/// 128 MiB and pages of 4 KiB.
-const MAX_SECTION_ROOTS: u64 = 1 << 17;
 
 layout! {
     /// The rest of `inode` that `stat(2)` shows. Times moved in Linux commits 13bc24457850 (v6.6) and 3aa63a569c64 (v6.11).
@@ -56,10 +48,6 @@ layout! {
 
     struct Mapping / MappingLayout = "address_space" {
         pages: Addr = "i_pages | page_tree",
-    }
-
-    struct Section / SectionLayout = "mem_section" {
-        map: Uint = "section_mem_map",
     }
 
     struct Children / ChildrenLayout = "dentry" {
@@ -210,11 +198,8 @@ pub fn pages(kernel: &Kernel, inode: &Inode<'_>) -> Read<Pages> {
     let target = inode.target();
     let mapping = Stat::at(target, inode.addr()).mapping()?.non_null("no page cache")?;
     let entries = xarray::entries(target, Mapping::at(target, mapping).pages()?.0)?;
-    let (first, size) = (first_page(kernel)?, target.types().struct_size("page")?);
+    let array = PageArray::of(kernel)?;
     let page_size = kernel.page_size();
-    let place = |page: u64| {
-        page.checked_sub(first).map(|offset| offset / size.max(1)).and_then(|n| n.checked_mul(page_size))
-    };
     let mut physical = BTreeMap::new();
     // Entry, its first index, and the index before this one: of a large folio all indexes have the first page.
     let mut folio: Option<(u64, u64, u64)> = None;
@@ -226,7 +211,7 @@ pub fn pages(kernel: &Kernel, inode: &Inode<'_>) -> Read<Pages> {
         folio = Some((page, first, number));
         // Values stand for pages that were swapped or thrown out.
         if page & 1 == 0
-            && let Some(start) = place(page)
+            && let Some(start) = array.physical(page)
         {
             physical.insert(number, start.wrapping_add((number - first).wrapping_mul(page_size)));
         }
@@ -275,27 +260,4 @@ impl io::Read for Content<'_> {
         self.at = self.at.saturating_add(len as u64);
         Ok(len)
     }
-}
-
-/// Address of the `struct page` of physical page 0, whether or not there is memory: the variable `vmemmap_base` of x86-64,
-/// `mem_map` where all memory is one array, else what the first section with memory says: its map, less its first page.
-fn first_page(kernel: &Kernel) -> Read<u64> {
-    let target = kernel.target();
-    if let Ok(symbol) = target.symbol("vmemmap_base").or_else(|_| target.symbol("mem_map")) {
-        return target.read_ptr(symbol);
-    }
-    let Ok(symbol) = target.symbol("mem_section") else {
-        return Err(Absent::NotApplicable("no array of all pages is known"));
-    };
-    // CONFIG_SPARSEMEM_EXTREME: pointers to pages of sections.
-    let roots = target.read_ptr(symbol)?;
-    let size = target.types().struct_size(Section::STRUCT)?.max(1);
-    let sections = kernel.page_size() / size;
-    (0..MAX_SECTION_ROOTS)
-        .filter_map(|root| target.read_ptr(roots.wrapping_add(root * 8)).ok().filter(|root| *root != 0))
-        .flat_map(|root| (0..sections).map(move |section| root.wrapping_add(section * size)))
-        .filter_map(|section| Section::at(target, section).map().ok())
-        .find(|Uint(map)| map & SECTION_PRESENT != 0)
-        .map(|Uint(map)| map & !SECTION_FLAGS)
-        .ok_or(Absent::Malformed("no section with memory in mem_section"))
 }

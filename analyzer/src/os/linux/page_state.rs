@@ -1,23 +1,12 @@
 //! Where each page of a process is: in memory, in a swap area, in its file, or nowhere yet.
-//!
-//! Sources: arch/x86/include/asm/pgtable_64.h (entries of swapped pages, inverted since Linux commit 6b28baca9b1f, v4.18),
-//! include/linux/swapops.h.
 
-use memory::{AddressSpace as _, Fault, VirtualSpace};
+use memory::Fault;
 use object::Uint;
 
+use super::ProcessSpace;
 use super::mm::Vma;
-
-/// `_PAGE_PROTNONE`: in memory but without any access.
-const PROT_NONE: u64 = 1 << 8;
-/// Bits of the type of a swap entry, and where the offset begins.
-const TYPE_BITS: u32 = 5;
-const OFFSET_SHIFT: u32 = 14;
-/// Types from here on are no swap areas but pages that migrate, are poisoned or belong to devices; `MAX_SWAPFILES` is 32
-/// less those (include/linux/swap.h).
-const FIRST_SPECIAL: u64 = 23;
-/// Address bits of an entry.
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
+use super::process_space::Place;
+use super::swap::Slot;
 
 /// Where a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +15,9 @@ pub enum State {
     Resident(u64),
     /// In memory at a physical address, but the process may not touch it.
     NoAccess(u64),
-    /// In a swap area: its number, and the page in it.
-    Swapped {
-        /// Number of the area.
-        area: u64,
-        /// Page of the area.
-        page: u64,
-    },
-    /// Entry of a page that migrates, is poisoned or belongs to a device; or of an unknown architecture.
+    /// In a swap area.
+    Swapped(Slot),
+    /// Entry of a page that migrates, is poisoned or belongs to a device.
     Special(u64),
     /// Not read from the mapped file yet, at this place of it.
     InFile(u64),
@@ -50,7 +34,7 @@ impl State {
         match self {
             Self::Resident(_) => "Valid",
             Self::NoAccess(_) => "No access",
-            Self::Swapped { .. } => "Swapped",
+            Self::Swapped(_) => "Swapped",
             Self::Special(_) => "Special",
             Self::InFile(_) => "File",
             Self::Untouched => "Demand zero",
@@ -58,12 +42,12 @@ impl State {
         }
     }
 
-    /// What the next page would be if it continued this one.
-    fn following(self, len: u64) -> Self {
+    /// What the page `len` bytes further would be if it continued this one; `page` is the size of one.
+    fn following(self, len: u64, page: u64) -> Self {
         match self {
             Self::Resident(phys) => Self::Resident(phys.wrapping_add(len)),
             Self::NoAccess(phys) => Self::NoAccess(phys.wrapping_add(len)),
-            Self::Swapped { area, page } => Self::Swapped { area, page: page.wrapping_add(len >> 12) },
+            Self::Swapped(slot) => Self::Swapped(Slot { page: slot.page.wrapping_add(len / page), ..slot }),
             Self::InFile(place) => Self::InFile(place.wrapping_add(len)),
             other => other,
         }
@@ -83,7 +67,7 @@ pub struct Stretch {
 
 /// Gives the pages of an area inside `start..end` to `each`, neighbours that continue each other as one.
 pub fn each_stretch<E>(
-    space: &VirtualSpace,
+    space: &ProcessSpace,
     area: &Vma<'_>,
     (start, end): (u64, u64),
     mut each: impl FnMut(Stretch) -> Result<(), E>,
@@ -97,7 +81,7 @@ pub fn each_stretch<E>(
         let (state, len) = look(space, area, at, page);
         let len = len.min(end - at);
         pending = match pending {
-            Some(before) if before.state.following(before.len) == state => {
+            Some(before) if before.state.following(before.len, page) == state => {
                 Some(Stretch { len: before.len.saturating_add(len), ..before })
             }
             before => {
@@ -113,16 +97,18 @@ pub fn each_stretch<E>(
 }
 
 /// The state of the page at an address, and for how many bytes nothing changes.
-fn look(space: &VirtualSpace, area: &Vma<'_>, at: u64, page: u64) -> (State, u64) {
-    match space.translate(at) {
-        Ok(phys) => (State::Resident(phys), page),
+fn look(space: &ProcessSpace, area: &Vma<'_>, at: u64, page: u64) -> (State, u64) {
+    match space.place(at) {
+        Ok(Place::Memory(phys)) => (State::Resident(phys), page),
+        Ok(Place::NoAccess(phys)) => (State::NoAccess(phys), page),
+        Ok(Place::Swapped(slot)) => (State::Swapped(slot), page),
         Err(Fault::NotPresent { level, entry, .. }) => {
             let shift = space.paging().levels.iter().find(|of| of.number == level).map_or(12, |of| of.shift);
             let span = 1u64 << shift;
             let rest = span - (at & (span - 1));
             match entry {
                 0 => (absent(area, at), rest),
-                entry => (entry_state(space, entry, at & (span - 1)), rest),
+                entry => (State::Special(entry), rest),
             }
         }
         Err(fault) => (State::Unknown(fault), page),
@@ -137,41 +123,33 @@ fn absent(area: &Vma<'_>, at: u64) -> State {
     }
 }
 
-fn entry_state(space: &VirtualSpace, entry: u64, inside: u64) -> State {
-    if !space.paging().name.starts_with("x64") {
-        return State::Special(entry);
-    }
-    if entry & PROT_NONE != 0 {
-        return State::NoAccess((!entry & FRAME).wrapping_add(inside));
-    }
-    let (area, page) = (entry >> (64 - TYPE_BITS), !entry << TYPE_BITS >> OFFSET_SHIFT);
-    if area < FIRST_SPECIAL { State::Swapped { area, page } } else { State::Special(entry) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use memory::{FileSpace, paging};
+    use memory::{FileSpace, VirtualSpace, paging};
 
     use super::*;
+    use crate::os::linux::swap::Swap;
     use crate::os::linux::testkit::Memory;
 
     /// Tables at 0x1000 to 0x4000; the last one maps 0, 1, nothing, a swapped page, a page without access.
-    fn space() -> VirtualSpace {
+    fn space() -> ProcessSpace {
         let mut bytes = vec![0; 0x5000];
         let mut put = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         for (table, next) in [(0x1000, 0x2000), (0x2000, 0x3000), (0x3000, 0x4000)] {
             put(table, next | 7);
         }
         // What __swp_entry(2, 0x35) makes: the type on top, the offset inverted.
-        let swapped = (!0x35u64 << OFFSET_SHIFT >> TYPE_BITS) | 2 << 59;
-        for (index, entry) in
-            [0x7000 | 7, 0x8000 | 7, 0, swapped, (!0x9000 & FRAME) | PROT_NONE].iter().enumerate()
+        let swapped = (!0x35u64 << 14 >> 5) | 2 << 59;
+        for (index, entry) in [0x7000 | 7, 0x8000 | 7, 0, swapped, (!0x9000 & 0x000f_ffff_ffff_f000) | 1 << 8]
+            .iter()
+            .enumerate()
         {
             put(0x4000 + 8 * index, *entry);
         }
-        VirtualSpace::new(Arc::new(FileSpace::from_vec(bytes)), &paging::X64, 0x1000)
+        let tables = VirtualSpace::new(Arc::new(FileSpace::from_vec(bytes)), &paging::X64, 0x1000);
+        ProcessSpace::new(tables, Arc::new(Swap::with_area(2, 64)))
     }
 
     #[test]
@@ -193,7 +171,7 @@ mod tests {
         let expected = vec![
             (0, 0x2000, State::Resident(0x7000)),
             (0x2000, 0x1000, State::Untouched),
-            (0x3000, 0x1000, State::Swapped { area: 2, page: 0x35 }),
+            (0x3000, 0x1000, State::Swapped(Slot { area: 2, page: 0x35 })),
             (0x4000, 0x1000, State::NoAccess(0x9000)),
             // The rest of this table, and the next one that is not there.
             (0x5000, 0x1f_e000, State::Untouched),

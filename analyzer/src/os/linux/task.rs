@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use memory::VirtualSpace;
 use object::walk::End;
 use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout};
 
-use super::Kernel;
 use super::task_scan::{self, Life};
 use super::views::{self, Method};
+use super::{Kernel, ProcessSpace};
 use crate::error::Error;
 use crate::session::Session;
 use crate::table::{ObjRef, Time, text_of};
@@ -127,7 +126,7 @@ impl<'k> Task<'k> {
     }
 
     /// Its address space.
-    pub fn user_space(&self, kernel: &Kernel) -> Read<Arc<VirtualSpace>> {
+    pub fn user_space(&self, kernel: &Kernel) -> Read<Arc<ProcessSpace>> {
         let dtb = self.dtb()?;
         Ok(Arc::new(kernel.process_space(dtb)))
     }

@@ -111,6 +111,42 @@ pub fn entries(target: &Target, root: u64) -> Read<Entries> {
     Ok(Entries { entries: walk.entries, end: walk.end })
 }
 
+/// The entry of one index; `None` where there is none.
+///
+/// # Errors
+/// As [`entries`], and where a node on the way cannot be read.
+pub fn find(target: &Target, root: u64, index: u64) -> Read<Option<u64>> {
+    let shape = Shape::of(target)?;
+    let Ptr(mut entry) = match Root::at(target, root).head() {
+        Err(Absent::NoProfile(_)) => OldRoot::at(target, root).head()?,
+        head => head?,
+    };
+    let width = u64::from(target.types().model().pointer_size());
+    let mut above = 64;
+    while let Some(node) = shape.node_of(entry) {
+        let shift = shape.shift_of(target, node)?;
+        if shift >= above {
+            return Err(Absent::Malformed("node of a tree with a shift not below its parent's"));
+        }
+        let slot = |number: u64| {
+            target.read_ptr(node.wrapping_add(shape.slots_offset).wrapping_add(number.wrapping_mul(width)))
+        };
+        let number = index >> shift;
+        if above == 64 && number >= shape.slots {
+            return Ok(None);
+        }
+        entry = slot(number & (shape.slots - 1))?;
+        let sibling = entry >> 2;
+        if shape.tag == 2 && entry & 3 == 2 && sibling < shape.slots {
+            entry = slot(sibling)?;
+        }
+        above = shift;
+    }
+    let is_value = entry != 0 && entry & shape.tag_mask != shape.tag;
+    // Without a node there is the entry of index 0 only.
+    Ok((is_value && (above < 64 || index == 0)).then_some(entry))
+}
+
 struct Walk<'t> {
     target: &'t Target,
     shape: Shape,
@@ -244,8 +280,15 @@ mod tests {
     #[test]
     fn entries_come_with_their_index_in_both_shapes() {
         for (structs, tag) in [(XARRAY, 2), (RADIX, 1)] {
-            let found = entries(&tree(tag).target(structs), 0).expect("tree");
+            let target = tree(tag).target(structs);
+            let found = entries(&target, 0).expect("tree");
             assert_eq!((found.entries.as_slice(), found.end), (&EXPECTED[..], End::Complete));
+            for (index, entry) in EXPECTED {
+                assert_eq!(find(&target, 0, index), Ok(Some(entry)));
+            }
+            for index in [0, 2, 33, 255, 256, u64::MAX] {
+                assert_eq!(find(&target, 0, index), Ok(None), "{index}");
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! `dt`: how a struct is laid out, and what an instance of it holds.
 //!
 //! Embedded structs and arrays are expanded as a tree; pointers are shown, not followed. Members of anonymous structs and
-//! unions appear under the names C code uses. The definition needs a profile only. Truth: `pahole -C STRUCT vmlinux` for definitions.
+//! unions appear under the names C code uses. The definition needs a profile only. Structs of loaded Linux modules are taken from the BTF
+//! that the kernel keeps of them. Truth: `pahole -C STRUCT vmlinux` for definitions.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use object::{DataModel, Object, Scalar, Target, Types};
 use profile::{Profile, Struct, Type};
 
 use crate::os::address_space::SpaceArg;
+use crate::os::linux::module_btf;
 use crate::os::symbols;
 use crate::os::system::{Kernel, types};
 use crate::plugin::prelude::*;
@@ -26,7 +28,7 @@ const MAX_BYTES: usize = 4096;
 /// Options.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Name of the struct or union
+    /// Name of the struct or union; of a loaded Linux module also as MODULE!STRUCT
     #[arg(value_name = "STRUCT")]
     pub target: String,
     /// Where an instance is: an address or symbol; without it the definition is shown
@@ -76,13 +78,17 @@ impl Plugin for Dt {
             }
             None => (definitions(session)?, None),
         };
+        let (target, name) = match of_module(session, &target, &args.target)? {
+            Some(found) => found,
+            None => (target, args.target.as_str()),
+        };
         let types = target.types();
-        if let Err(missing) = types.structure(&args.target) {
-            return Err(Error::usage(missing.to_string()).with_hint(similar(types, &args.target)));
+        if let Err(missing) = types.structure(name) {
+            return Err(Error::usage(missing.to_string()).with_hint(similar(types, name)));
         }
         let mut tree = Tree { target: &target, args, addr, rows: 0, cut: false, out };
-        let root = Object::new(&target, addr.unwrap_or(0), Type::named(args.target.as_str()));
-        tree.show(0, &args.target, &root)?;
+        let root = Object::new(&target, addr.unwrap_or(0), Type::named(name));
+        tree.show(0, name, &root)?;
         if tree.rows >= MAX_ROWS {
             session
                 .notes
@@ -119,6 +125,37 @@ fn definitions(session: &Session) -> Result<Target, Error> {
             .with_hint("name one: rekal -p PROFILE dt STRUCT, or rekal -f IMAGE dt STRUCT")),
         _ => Ok(Kernel::of(session)?.target().clone()),
     }
+}
+
+/// The types of the module that defines a struct the kernel does not: the one named as `MODULE!STRUCT`, else the first that does.
+fn of_module<'n>(
+    session: &Session,
+    target: &Target,
+    name: &'n str,
+) -> Result<Option<(Target, &'n str)>, Error> {
+    let (module, name) = match name.split_once('!') {
+        Some((module, name)) => (Some(module), name),
+        None => (None, name),
+    };
+    if session.config.filename.is_none() || module.is_none() && target.types().structure(name).is_ok() {
+        return Ok(None);
+    }
+    let Kernel::Linux(kernel) = Kernel::of(session)? else { return Ok(None) };
+    if let Some(module) = module {
+        let types = kernel.module_types(module).map_err(|why| Error::analysis(format!("{why}: {module}")))?;
+        return Ok(Some((types.with_space(Arc::clone(target.shared_space())), name)));
+    }
+    for module in module_btf::naming(&kernel, name) {
+        match kernel.module_types(&module) {
+            Ok(types) if types.types().structure(name).is_ok() => {
+                session.notes.info(format!("defined by module {module}"));
+                return Ok(Some((types.with_space(Arc::clone(target.shared_space())), name)));
+            }
+            Ok(_) => {}
+            Err(why) => session.notes.partial(format!("types of module {module} cannot be read: {why}")),
+        }
+    }
+    Ok(None)
 }
 
 /// Advice for a name that no struct has.

@@ -6,13 +6,11 @@
 //!
 //! Truth: `/proc/PID/maps` of guests of 5.10, 6.1 and 6.12, the mappings of the starts of programs and libraries.
 
-use memory::VirtualSpace;
-
 use crate::dump_file::{DumpArgs, DumpFile};
 use crate::elf::{Elf, PT_LOAD};
 use crate::os::linux::mm::{AreaNames, areas_of, space_of};
 use crate::os::linux::path::Paths;
-use crate::os::linux::{KernelFact, ProcessFilter};
+use crate::os::linux::{KernelFact, ProcessFilter, ProcessSpace};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -84,7 +82,7 @@ impl Plugin for Elfs {
 }
 
 /// Writes the loaded segments of an object, ascending by their places in the file.
-fn rebuild(elf: &Elf, space: &VirtualSpace, base: u64, file: &mut DumpFile) -> Result<(), Error> {
+fn rebuild(elf: &Elf, space: &ProcessSpace, base: u64, file: &mut DumpFile) -> Result<(), Error> {
     let bias = elf.bias(base);
     let mut loaded: Vec<_> = elf.segments.iter().filter(|segment| segment.kind == PT_LOAD).collect();
     loaded.sort_by_key(|segment| segment.offset);

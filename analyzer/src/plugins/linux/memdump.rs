@@ -1,14 +1,15 @@
 //! `memdump`: all memory of processes that can be addressed, one file for each, and an index beside it.
 //!
 //! The pages follow each other in the file without gaps, ascending by virtual address. The index (`.idx`) is text: one line
-//! for each contiguous piece, with its place in the file, its length and its virtual address, in hexadecimal.
+//! for each contiguous piece, with its place in the file, its length and its virtual address, in hexadecimal. Pages that were paged
+//! out to zram, zswap or a swap area of `--swap` are written too.
 //!
-//! Its truth would be the guests' own `/proc/PID/mem`; no comparison is made yet.
+//! Truth: memory that guests fill with a pattern and page out.
 
 use crate::dump_file::{DumpArgs, IndexedDump};
 use crate::os::linux::mm::space_of;
 use crate::os::linux::{KernelFact, ProcessFilter, task};
-use crate::os::translation::for_each_page;
+use crate::os::translation::note_gaps;
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -53,9 +54,11 @@ impl Plugin for Memdump {
         for task in args.processes.tasks(session, &kernel)? {
             let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
             let mut file = IndexedDump::create(&args.dump, session, &task.file_label())?;
-            for_each_page(&session.notes, &task::describe(&task), &space, end, true, |run| {
-                file.copy(&*space, run.start, run.len)
-            })?;
+            let mut pages = space.pages(0, end);
+            for run in &mut pages {
+                file.copy(&*space, run.start, run.len)?;
+            }
+            note_gaps(&session.notes, &task::describe(&task), pages.mappings());
             let written = file.commit(session)?;
             out.push(Row {
                 task: task.obj_ref(),

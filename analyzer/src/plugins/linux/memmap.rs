@@ -53,14 +53,21 @@ impl Plugin for Memmap {
         let end = if args.all { u64::MAX } else { kernel.user_end() };
         for task in args.processes.tasks(session, &kernel)? {
             let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
-            for_each_page(&session.notes, &task::describe(&task), &space, end, args.coalesce, |page| {
-                out.push(Row {
-                    task: task.obj_ref(),
-                    start: Address(page.start),
-                    physical: Address(page.target),
-                    size: ByteSize(page.len),
-                })
-            })?;
+            for_each_page(
+                &session.notes,
+                &task::describe(&task),
+                space.tables(),
+                end,
+                args.coalesce,
+                |page| {
+                    out.push(Row {
+                        task: task.obj_ref(),
+                        start: Address(page.start),
+                        physical: Address(page.target),
+                        size: ByteSize(page.len),
+                    })
+                },
+            )?;
         }
         Ok(())
     }

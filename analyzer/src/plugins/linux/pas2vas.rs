@@ -53,7 +53,7 @@ impl Plugin for Pas2vas {
         let processes = ProcessFilter { pids: args.pids.clone(), ..ProcessFilter::default() };
         for task in processes.tasks(session, &kernel)? {
             let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
-            for_each_page(&session.notes, &task::describe(&task), &space, end, true, |run| {
+            for_each_page(&session.notes, &task::describe(&task), space.tables(), end, true, |run| {
                 let first = wanted.partition_point(|physical| *physical < run.target);
                 let inside = wanted.get(first..).unwrap_or_default().iter();
                 for physical in inside.take_while(|physical| **physical - run.target < run.len) {

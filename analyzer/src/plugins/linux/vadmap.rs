@@ -6,6 +6,7 @@
 use crate::os::linux::mm::{AreaNames, areas_of, space_of};
 use crate::os::linux::page_state::{State, each_stretch};
 use crate::os::linux::path::Paths;
+use crate::os::linux::swap::Slot;
 use crate::os::linux::{KernelFact, ProcessFilter};
 use crate::plugin::prelude::*;
 
@@ -61,7 +62,10 @@ impl Plugin for Vadmap {
                 let name = names.name(&mm, area).unwrap_or_default();
                 each_stretch(&space, area, range, |stretch| {
                     let detail = match stretch.state {
-                        State::Swapped { area, page } => format!("swap area {area} page {page:#x}"),
+                        State::Swapped(Slot { area, page }) => {
+                            let name = space.swap().area_name(area).unwrap_or_default();
+                            format!("swap area {area} ({name}) page {page:#x}")
+                        }
                         State::InFile(place) => format!("at {place:#x} of the file"),
                         State::Special(entry) => format!("entry {entry:#x}"),
                         State::Unknown(fault) => fault.to_string(),

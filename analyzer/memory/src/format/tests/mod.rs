@@ -14,6 +14,7 @@ mod aff4;
 mod crash;
 mod ewf;
 mod hiber;
+mod kcore;
 mod machines;
 mod qemu;
 
