@@ -204,7 +204,8 @@ fn same_rows(lab: &Lab, program: &Path, guest: &Guest, command: &str, profiles: 
         let rekal =
             Rekal { program: program.to_path_buf(), image: guest.raw(), repository: Some(repository) };
         for threads in ["1", "2"] {
-            let output = rekal.run_with(&[command], &[("RAYON_NUM_THREADS", threads)])?;
+            let arguments = [&[command], checks::arguments(command)].concat();
+            let output = rekal.run_with(&arguments, &[("RAYON_NUM_THREADS", threads)])?;
             outcome.rows += output.rows.len();
             if first.get_or_insert_with(|| output.bytes.clone()) != &output.bytes {
                 outcome.differences.push(format!("other output: profile from {source:?}, {threads} threads"));

@@ -2,6 +2,7 @@
 
 mod contents;
 mod files;
+mod heap;
 pub mod hostile;
 mod kernel;
 mod network;
@@ -45,6 +46,11 @@ const CHECKS: &[(&str, Compare)] = &[
     ("elfs", contents::elfs),
     ("envars", security::envars),
     ("ftrace", security::no_finding),
+    ("heapdump", heap::heapdump),
+    ("heapinfo", heap::heapinfo),
+    ("heapobjects", heap::heapobjects),
+    ("heaprefs", heap::heaprefs),
+    ("heapsearch", heap::heapsearch),
     ("hidden_modules", security::no_finding),
     ("hostname", kernel::hostname),
     ("ifconfig", network::ifconfig),
@@ -79,16 +85,22 @@ const CHECKS: &[(&str, Compare)] = &[
     ("tracepoints", security::no_finding),
     ("vadmap", contents::vadmap),
     ("vmcoreinfo", threads::vmcoreinfo),
+    ("zsh", heap::zsh),
 ];
 
 /// Commands whose truth (environments, sections, a bash) the small sample does not have.
-const LAB_ONLY: [&str; 18] = [
+const LAB_ONLY: [&str; 24] = [
     "bash",
     "check_proc_fops",
     "check_task_fops",
     "coredump",
     "elfs",
     "envars",
+    "heapdump",
+    "heapinfo",
+    "heapobjects",
+    "heaprefs",
+    "heapsearch",
     "kallsyms",
     "library_list",
     "lsmod_parameters",
@@ -101,6 +113,7 @@ const LAB_ONLY: [&str; 18] = [
     "ptrace",
     "vadmap",
     "vmcoreinfo",
+    "zsh",
 ];
 
 /// Names of the commands that can be compared with the small sample.
@@ -114,12 +127,14 @@ const X86_ONLY: [&str; 2] = ["check_idt", "pscallstack"];
 /// Whether a command writes files, whose names differ from run to run.
 #[must_use]
 pub fn writes(name: &str) -> bool {
-    ["coredump", "mcat", "moddump"].contains(&name)
+    ["coredump", "heapdump", "mcat", "moddump"].contains(&name)
 }
 
 /// What a command must be told.
-fn arguments(name: &str) -> &'static [&'static str] {
+#[must_use]
+pub fn arguments(name: &str) -> &'static [&'static str] {
     match name {
+        "heapsearch" => &["--string", heap::TEXT],
         "mcat" => &["/etc/passwd", "/etc/group"],
         "check_afinfo" | "check_proc_fops" | "check_task_fops" | "check_ttys" => &["--all"],
         _ => &[],

@@ -13,6 +13,7 @@ pub mod file;
 #[cfg(test)]
 mod fixture;
 pub mod ftrace;
+pub mod heap;
 mod identify;
 pub mod inline_hook;
 pub mod kallsyms;
