@@ -250,6 +250,7 @@ fn profiles_are_found_by_what_is_known_of_a_kernel() {
     let mut document = kernel("two");
     document.set("Banner", "Linux version 6.1.0-56-cloud-amd64 (x@y) #1 SMP\n");
     document.set("BuildID", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    document.set("FileVersion", "6.1.7601");
     let hash = document.content_hash();
     write(root.path(), "v1.0/Linux/two", document.to_canonical_json().as_bytes());
     let server = Server::start(root.path());
@@ -266,6 +267,9 @@ fn profiles_are_found_by_what_is_known_of_a_kernel() {
     );
     assert_eq!(names("release=6.1.0-56-cloud-amd64"), ["Linux/two"]);
     assert_eq!(names("release=fixture"), ["Linux/fixture"], "the last part of a name");
+    // The fourth number of a file's version may be lacking.
+    assert_eq!(names("file_version=6.1.7601.17514"), ["Linux/two"]);
+    assert_eq!(names("file_version=6.1.7600"), [""; 0]);
     assert_eq!(names(&format!("sha256={hash}")), ["Linux/two"]);
     let nothing = server.json("/lookup?guid=%7BF8E2A8B5-C9B7-4BF4-A6E4-A48F18009994%7D&age=2&release=2.6.32");
     assert_eq!(nothing["names"], serde_json::json!([]));
