@@ -46,8 +46,8 @@ pub struct Service {
     pub(crate) upstream: Option<Upstream>,
     pub(crate) files: Files,
     pub(crate) uploads: Uploads,
-    /// The directory beside the names, for what is no profile; absent where the root itself holds the names.
-    pub(crate) beside: Option<PathBuf>,
+    /// The directory for what is no profile; absent where none was named and the root itself holds the names.
+    pub(crate) state: Option<PathBuf>,
     turns: Semaphore,
     draining: AtomicBool,
 }
@@ -65,13 +65,14 @@ impl Service {
     }
 
     fn over(blobs: Box<dyn Blobs>, beside: Option<PathBuf>, config: Config) -> io::Result<Arc<Self>> {
+        let state = config.state.clone().or(beside);
         let key = config.signing_key.as_deref().map(signing_key).transpose()?;
         let store = Store::open(blobs, &config.limits, key)?;
         let log = Arc::new(Log::start());
         let symbols = config.build.symbols.clone();
-        let symbols = symbols.or_else(|| beside.as_ref().map(|beside| beside.join("symbols")));
+        let symbols = symbols.or_else(|| state.as_ref().map(|state| state.join("symbols")));
         let upstream = Upstream::new(&config.build, symbols, Arc::clone(&log));
-        let uploads = Uploads::new(&config, beside.as_deref())?;
+        let uploads = Uploads::new(&config, state.as_deref())?;
         let service = Arc::new(Self {
             store,
             metrics: Metrics::new(),
@@ -80,7 +81,7 @@ impl Service {
             files: Files::new(),
             uploads,
             log,
-            beside,
+            state,
             turns: Semaphore::new(config.limits.requests),
             draining: AtomicBool::new(false),
             config,
@@ -118,7 +119,7 @@ impl Service {
 
     /// The file with debug information of a kernel: uploads put it there. `None` where the server keeps no such files.
     pub(crate) fn debuginfo(&self, id: &BuildId) -> Option<PathBuf> {
-        Some(self.beside.as_ref()?.join("buildid").join(id.as_str()).join("debuginfo"))
+        Some(self.state.as_ref()?.join("buildid").join(id.as_str()).join("debuginfo"))
     }
 
     /// Whether the server is about to stop.

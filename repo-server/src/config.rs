@@ -15,6 +15,9 @@ pub struct Config {
     pub root: Option<String>,
     /// Address and port to listen on; port 0 takes a free one. The command line's `--listen` comes first.
     pub listen: Option<SocketAddr>,
+    /// Directory for what is no profile: uploads while they are received, the audit log, kept PDBs and kernels. By default
+    /// that which holds `v1.0/`; a bucket has none, and without one nothing can be uploaded.
+    pub state: Option<PathBuf>,
     /// File with a secret key of minisign, without a password: every inventory is signed with it.
     pub signing_key: Option<PathBuf>,
     /// Serve https with this certificate instead of http.
@@ -93,7 +96,7 @@ pub struct Build {
     /// A text file with one `<module>/GUID/<GUIDAGE>` per line, `#` starts a comment: names the inventory lists before
     /// they are built, because original clients ask only for names it lists.
     pub announce: Option<PathBuf>,
-    /// Where fetched PDBs are kept in the layout of symbol stores; by default `symbols/` beside `v1.0/`. Without servers
+    /// Where fetched PDBs are kept in the layout of symbol stores; by default `symbols/` in `state`. Without servers
     /// it is served as it is.
     pub symbols: Option<PathBuf>,
     /// Allow upstream servers at loopback, private and otherwise reserved addresses.
@@ -187,7 +190,7 @@ pub struct Uploads {
     pub silence_seconds: u64,
     /// Fewest KiB a second, on average, a body must come with after the first such silence.
     pub slowest_kib: u64,
-    /// The audit log; by default `audit.jsonl` beside `v1.0/`.
+    /// The audit log; by default `audit.jsonl` in `state`.
     pub audit: Option<PathBuf>,
 }
 

@@ -109,21 +109,21 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// Prepares uploads, where there are tokens. `beside` is where things that are no profiles lie.
-    pub(crate) fn new(config: &Config, beside: Option<&Path>) -> io::Result<Self> {
+    /// Prepares uploads, where there are tokens. `state` is where things that are no profiles lie.
+    pub(crate) fn new(config: &Config, state: Option<&Path>) -> io::Result<Self> {
         let tokens = Tokens::new(&config.uploads.tokens).map_err(io::Error::other)?;
         let turns = Semaphore::new(config.uploads.at_a_time.max(1));
         if tokens.is_empty() {
             return Ok(Self { tokens, turns, work: None });
         }
-        let beside = beside.ok_or_else(|| {
+        let state = state.ok_or_else(|| {
             io::Error::other(
-                "uploads need a root that holds v1.0/, not v1.0/ itself, for what is being received",
+                "uploads need a root that holds v1.0/, not v1.0/ itself or a bucket, or a `state` directory",
             )
         })?;
-        let staging = beside.join("staging");
+        let staging = state.join("staging");
         fs::create_dir_all(&staging)?;
-        let audit = config.uploads.audit.clone().unwrap_or_else(|| beside.join("audit.jsonl"));
+        let audit = config.uploads.audit.clone().unwrap_or_else(|| state.join("audit.jsonl"));
         let limits = WorkerLimits {
             input: config.uploads.linux_mib.max(config.uploads.pdb_mib) << 20,
             memory: config.build.convert_mib << 20,
@@ -338,7 +338,7 @@ impl Service {
 
     /// Where an uploaded PDB is kept, in the layout of symbol stores; `None` where the server keeps no such files.
     pub(crate) fn uploaded_pdb(&self, file: &PdbFile) -> Option<PathBuf> {
-        let own = || Some(self.beside.as_ref()?.join("symbols"));
+        let own = || Some(self.state.as_ref()?.join("symbols"));
         let store = self.config.build.symbols.clone().or_else(own)?;
         Some(store.join(file.to_string()).join(file.name()))
     }

@@ -149,6 +149,11 @@ struct Server {
 
 impl Server {
     fn start(bucket: &Arc<Bucket>, more: &str) -> Self {
+        Self::with(bucket, "", more)
+    }
+
+    /// With a line of the configuration in front of its tables.
+    fn with(bucket: &Arc<Bucket>, state: &str, more: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let bucket = Arc::clone(bucket);
@@ -160,8 +165,9 @@ impl Server {
             }
         });
         let config = tempfile::NamedTempFile::new().expect("scratch");
-        let text =
-            format!("[limits]\nrescan_seconds = 1\nfresh_milliseconds = 1\n[log]\nrequests = false\n{more}");
+        let text = format!(
+            "{state}[limits]\nrescan_seconds = 1\nfresh_milliseconds = 1\n[log]\nrequests = false\n{more}"
+        );
         std::fs::write(config.path(), text).expect("a configuration");
         let mut process = Command::new(env!("CARGO_BIN_EXE_repo-server"))
             .args(["--root", "s3://lab/team", "--listen", "127.0.0.1:0", "--config"])
@@ -183,9 +189,13 @@ impl Server {
     }
 
     fn ask(&self, method: &str, target: &str, more: &str) -> (u16, Vec<u8>) {
+        self.send(method, target, more, b"")
+    }
+
+    fn send(&self, method: &str, target: &str, more: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
         let request = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{more}\r\n");
-        stream.write_all(request.as_bytes()).expect("a request");
+        stream.write_all(&[request.as_bytes(), body].concat()).expect("a request");
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
@@ -268,6 +278,35 @@ fn a_bucket_is_served_like_a_directory() {
     assert_eq!(server.names(), ["Linux/b", "Linux/new", "Newest"]);
     bucket.down.store(false, Ordering::Relaxed);
     assert_eq!(server.get("/v1.0/Linux/new.gz"), (200, gzip));
+}
+
+#[test]
+fn what_is_uploaded_goes_to_the_bucket() {
+    let state = tempfile::tempdir().expect("scratch");
+    let (token, sha256) = repository::new_token().expect("a token");
+    let line = format!("state = {:?}\n", state.path());
+    let tokens =
+        format!("[[uploads.tokens]]\nname = \"lab\"\nsha256 = \"{sha256}\"\nscopes = [\"profile\"]\n");
+    let bucket = Arc::<Bucket>::default();
+    let server = Server::with(&bucket, &line, &tokens);
+    let text = kernel("uploaded").to_canonical_json();
+    let head = format!("Authorization: Bearer {token}\r\nContent-Length: {}\r\n", text.len());
+    assert_eq!(server.send("PUT", "/v1.0/Linux/up", &head, text.as_bytes()).0, 201);
+    assert_eq!(server.get("/v1.0/Linux/up"), (200, text.clone().into_bytes()));
+    let stored = bucket.get("team/v1.0/Linux/up.gz").expect("in the bucket");
+    let profile = profile::Profile::parse(&stored, &profile::Limits { max_text: 1 << 20 });
+    assert_eq!(profile.expect("a profile").symbol("uploaded"), Some(1));
+    let audit = std::fs::read_to_string(state.path().join("audit.jsonl")).expect("a log");
+    assert_eq!(
+        audit.lines().filter(|line| line.contains("Linux/up")).count(),
+        2,
+        "before and after: {audit}"
+    );
+    // A bucket that is down takes nothing, and says so.
+    bucket.down.store(true, Ordering::Relaxed);
+    assert_eq!(server.send("PUT", "/v1.0/Linux/late", &head, text.as_bytes()).0, 503);
+    bucket.down.store(false, Ordering::Relaxed);
+    assert_eq!(server.get("/v1.0/Linux/late").0, 404);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) async fn capabilities(State(service): State<Arc<Service>>) -> Answer 
         "build_on_demand": !service.config.build.symbol_servers.is_empty(),
         "builds": "/builds/{name}",
         "symbols": if service.upstream.is_some() { json!("/{pdb}/{guidage}/{pdb}") } else { json!(null) },
-        "debuginfo": if service.beside.is_some() { json!("/buildid/{id}/debuginfo") } else { json!(null) },
+        "debuginfo": if service.state.is_some() { json!("/buildid/{id}/debuginfo") } else { json!(null) },
     });
     let mut answer = answer::document(StatusCode::OK, &capabilities);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
