@@ -13,6 +13,9 @@ use crate::session::Session;
 
 /// Symbols of a kernel and its modules. The kernel is the module `linux` or `nt`.
 pub trait Symbols: Send + Sync {
+    /// Gets ready the symbols of a module that the user names, where that takes more than what is at hand. Failure is noted.
+    fn prepare(&self, _session: &Session, _module: &str) {}
+
     /// The address of a symbol of one module.
     fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error>;
 
@@ -76,7 +79,13 @@ pub fn address(session: &Session, text: &str) -> Result<u64, Error> {
     let expression = Expression::parse(text).map_err(Error::usage)?;
     match expression.literal() {
         Some(address) => Ok(address),
-        None => symbols(session)?.evaluate(&expression),
+        None => {
+            let symbols = symbols(session)?;
+            if let Base::Name { module: Some(module), .. } = expression.base {
+                symbols.prepare(session, module);
+            }
+            symbols.evaluate(&expression)
+        }
     }
 }
 

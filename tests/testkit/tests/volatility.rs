@@ -17,8 +17,10 @@ use std::process::Command;
 use profile::Profile;
 use profile::isf::document_to_isf;
 use serde_json::Value;
-use testkit::scenario::{DEEP_TABLE_PID, Scenario};
-use testkit::{Callback, CrashDump, Pdb, Protocol, Snapshot, System, profiles, win7_trial};
+use testkit::scenario::{DEEP_TABLE_PID, INJECTED_CODE, INJECTED_DLL, Scenario};
+use testkit::{
+    Backing, Callback, CrashDump, Pdb, Protocol, Snapshot, System, profiles, user_image, win7_trial,
+};
 
 /// Volatility and Rekall print kernel addresses without their upper 16 bits.
 const MASK: u64 = 0xFFFF_FFFF_FFFF;
@@ -47,8 +49,10 @@ impl Written {
         self.rows_of("image.raw", plugin)
     }
 
-    /// Rows of a plugin on another file of the folder.
+    /// Rows of a plugin on another file of the folder. Files that it writes go into the folder too.
     fn rows_of(&self, image: &str, plugin: &str) -> Vec<Value> {
+        let mut words = plugin.split(' ');
+        let plugin = words.next().expect("a name");
         let output = Command::new("vol")
             .args(["--offline", "-q", "-r", "json", "-s"])
             .arg(self.folder.path())
@@ -57,7 +61,10 @@ impl Written {
             .arg(self.folder.path().join("cache"))
             .arg("-f")
             .arg(self.folder.path().join(image))
+            .arg("-o")
+            .arg(self.folder.path())
             .arg(plugin)
+            .args(words)
             .output()
             .expect("an installed volatility3 whose program is called vol");
         let text = String::from_utf8_lossy(&output.stdout);
@@ -339,6 +346,99 @@ fn check_hooks(system: System) {
         (address(row, "Offset"), row["Period(ms)"].as_u64().expect("a number"), address(row, "Routine"))
     };
     assert_eq!(rows.iter().map(timer).collect::<BTreeSet<_>>(), expected);
+}
+
+/// Where a file made of a module has what is mapped at an address of it.
+fn file_offset(file: &[u8], rva: u32) -> usize {
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    let half = |at: usize| usize::from(u16::from_le_bytes(file[at..at + 2].try_into().expect("two bytes")));
+    let header = word(0x3C) as usize;
+    let sections = header + 24 + half(header + 20);
+    let found = (0..half(header + 6)).map(|n| sections + n * 40).find(|at| {
+        let start = word(at + 12);
+        (start..start + word(at + 8)).contains(&rva)
+    });
+    let at = found.expect("a section");
+    (word(at + 20) + rva - word(at + 12)) as usize
+}
+
+/// Compares areas, injected code, modules and files made of them with what Volatility finds.
+fn check_memory(system: System) {
+    let scenario = Scenario::office(&system);
+    let is_64 = system.is_64();
+    let written = Written::new(&scenario.build(system).snapshot);
+    let number = |row: &Value, key: &str| row[key].as_u64().expect("a number");
+    let found: BTreeSet<(u64, u64, u64)> = written
+        .rows("windows.malware.malfind")
+        .iter()
+        .map(|row| (number(row, "PID"), number(row, "Start VPN"), number(row, "End VPN")))
+        .collect();
+    let injected = [(INJECTED_CODE, 0xFFF), (INJECTED_DLL, 0xFFFF)];
+    assert_eq!(found, injected.map(|(start, len)| (1888, start, start + len)).into());
+    // It lists no hidden process.
+    let listed = || scenario.processes.iter().filter(|process| process.pid != 0 && !process.unlinked);
+    let file = |backing: &Backing| match backing {
+        Backing::Image(path) | Backing::File(path) => path.clone(),
+        _ => String::new(),
+    };
+    let mut areas = BTreeSet::new();
+    let mut modules = BTreeSet::new();
+    for process in listed() {
+        for vad in &process.vads {
+            let private = vad.backing == Backing::Private;
+            areas.insert((process.pid, vad.start, vad.end, private, file(&vad.backing)));
+        }
+        for loader in [false, true] {
+            let of_loader = process.modules.iter().filter(|module| module.wow64 == loader);
+            for (index, module) in of_loader.enumerate() {
+                let vad = process.vads.iter().find(|vad| vad.start == module.base).expect("its area");
+                // It does not walk the lists of the 32-bit loader.
+                let listed = !module.unlinked && !loader;
+                modules.insert((process.pid, module.base, listed, listed && index > 0, file(&vad.backing)));
+            }
+        }
+    }
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let found: BTreeSet<_> = written
+        .rows("windows.vadinfo")
+        .iter()
+        .map(|row| {
+            let private = number(row, "PrivateMemory") == 1;
+            (number(row, "PID"), number(row, "Start VPN"), number(row, "End VPN"), private, text(row, "File"))
+        })
+        .collect();
+    assert_eq!(found, areas);
+    let flag = |row: &Value, key: &str| row[key].as_bool().expect("a flag");
+    let found: BTreeSet<_> = written
+        .rows("windows.malware.ldrmodules")
+        .iter()
+        .map(|row| {
+            assert_eq!(row["InMem"], row["InLoad"]);
+            let (load, init) = (flag(row, "InLoad"), flag(row, "InInit"));
+            (number(row, "Pid"), number(row, "Base"), load, init, text(row, "MappedPath"))
+        })
+        .collect();
+    assert_eq!(found, modules);
+    let notepad = listed().find(|process| process.pid == 1888).expect("described");
+    let rows = written.rows("windows.dlllist --pid 1888 --dump");
+    assert_eq!(rows.len(), 3);
+    for row in &rows {
+        let module = notepad.modules.iter().find(|module| module.base == number(row, "Base")).expect("known");
+        let file = std::fs::read(written.folder.path().join(text(row, "File output"))).expect("a file");
+        let parts = user_image(module, is_64).make().parts;
+        for (rva, bytes) in parts.iter().filter(|(rva, _)| *rva != 0) {
+            let at = file_offset(&file, *rva);
+            assert!(file[at..].starts_with(bytes), "{}: {rva:#x}", module.path);
+        }
+    }
+}
+
+#[test]
+fn volatility_reads_the_memory_of_the_processes_of_the_office_machine() {
+    if wanted() {
+        let systems = [profiles::windows_7(), profiles::windows_10(), profiles::windows_11()];
+        systems.into_iter().flatten().chain([profiles::windows_xp_pae()]).for_each(check_memory);
+    }
 }
 
 #[test]

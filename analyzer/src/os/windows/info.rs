@@ -40,7 +40,7 @@ pub fn up_time(kernel: &Kernel) -> Read<u64> {
 
 /// A text variable of the kernel.
 fn text(kernel: &Kernel, symbol: &str) -> Read<String> {
-    let at = kernel.target().symbol(symbol)?;
+    let at = kernel.target().symbol(symbol).map_err(|_| Absent::NotApplicable("not kept by this kernel"))?;
     kernel.target().read_cstr(at, MAX_TEXT).map(|bytes| text_of(&bytes))
 }
 
@@ -59,7 +59,12 @@ pub fn facts(kernel: &Kernel) -> Vec<(&'static str, Value)> {
         // The clock counts suspension, the count of interrupts does not.
         Ok(Time(now.saturating_sub(i128::from(up_time(kernel)?))))
     });
-    let enabled = || -> Read<bool> { Ok(target.read_u32(target.symbol("g_CiEnabled")?)? & 0xff != 0) };
+    // From Windows 8 on ci.dll keeps it.
+    let enabled = || -> Read<bool> {
+        let at =
+            target.symbol("g_CiEnabled").map_err(|_| Absent::NotApplicable("not kept by this kernel"))?;
+        Ok(target.read_u32(at)? & 0xff != 0)
+    };
     vec![
         ("Kernel base", Address(kernel.base()).into_value()),
         ("Page tables (DTB)", Address(kernel.dtb()).into_value()),

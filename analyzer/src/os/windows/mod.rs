@@ -8,7 +8,7 @@
 //! executable                          files made of executables in memory
 //! object_header, names, handle, views objects and the tables that lead to them
 //! namespace, driver, token             what objects are there, what drivers serve, what processes may do
-//! scan, pool, reverse, object_scan     what remains in physical memory
+//! scan, scan_range, pool, reverse, object_scan   what remains in physical memory
 //! net                                  connections and sockets
 //! callback, timer                      what the kernel will call
 //! pool_descriptor, pool_tracker        what the kernel says of its pools
@@ -55,6 +55,7 @@ pub mod resolver;
 pub mod reverse;
 mod roots;
 pub mod scan;
+pub mod scan_range;
 pub mod service_table;
 pub mod sid;
 pub mod thread;

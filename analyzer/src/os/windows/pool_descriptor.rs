@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use object::{Absent, Ptr, Read, Target, Uint, layout};
 
-use super::{Kernel, processes};
+use super::{Kernel, processes, regions};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -35,7 +35,7 @@ layout! {
         pages: Uint = "MemStats.TotalCommittedPages",
     }
 
-    struct SessionSpace / SessionSpaceLayout = "_MM_SESSION_SPACE" {
+    pub(super) struct SessionSpace / SessionSpaceLayout = "_MM_SESSION_SPACE" {
         id: u32 = "SessionId",
         start: Ptr = "PagedPoolStart",
         end: Ptr = "PagedPoolEnd",
@@ -169,40 +169,10 @@ fn heaps(session: &Session, target: &Target, found: &mut Vec<Pool>) -> Read<()> 
 
 /// Where the memory of a kind of pool begins, and behind its end.
 fn bounds(target: &Target, kind: Kind) -> (Read<u64>, Read<u64>) {
-    let (starts, ends, region): (&[&'static str], &[&'static str], _) = match kind {
-        Kind::NonPaged | Kind::NonPagedNx => (
-            &["MiNonPagedPoolStartAligned", "MmNonPagedPoolStart"],
-            &["MiNonPagedPoolEnd", "MmNonPagedPoolEnd"],
-            "AssignedRegionNonPagedPool",
-        ),
-        Kind::Paged | Kind::Session => {
-            (&["MmPagedPoolStart"], &["MmPagedPoolEnd"], "AssignedRegionPagedPool")
-        }
-    };
-    if let Ok((start, size)) = assigned(target, region) {
-        return (Ok(start), Ok(start.wrapping_add(size)));
+    match kind {
+        Kind::NonPaged | Kind::NonPagedNx => regions::pool(target, "NonPagedPool"),
+        Kind::Paged | Kind::Session => regions::pool(target, "PagedPool"),
     }
-    let variable = |names: &[&'static str]| {
-        let none = Err(Absent::NotApplicable("no variable of this kernel tells"));
-        let known = names.iter().find_map(|name| target.symbol(name).ok());
-        known.map_or(none, |at| target.read_ptr(at))
-    };
-    (variable(starts), variable(ends))
-}
-
-/// Start and bytes of a region that `_MI_VISIBLE_STATE` assigns.
-fn assigned(target: &Target, region: &str) -> Read<(u64, u64)> {
-    let state = Ptr(target.read_ptr(target.symbol("MiVisibleState")?)?).non_null("no visible state")?;
-    let number = target.types().enumerator(Some("_MI_ASSIGNED_REGION_TYPES"), region);
-    let number = number.and_then(|number| u64::try_from(number).ok());
-    let number = number.ok_or(Absent::NotApplicable("no such region in this kernel"))?;
-    let size = target.types().struct_size("_MI_SYSTEM_VA_ASSIGNMENT")?;
-    let at = state
-        .wrapping_add(target.offset_of("_MI_VISIBLE_STATE", "SystemVaRegions")?)
-        .wrapping_add(number.wrapping_mul(size));
-    let member =
-        |path: &str| target.offset_of("_MI_SYSTEM_VA_ASSIGNMENT", path).map(|offset| at.wrapping_add(offset));
-    Ok((target.read_ptr(member("BaseAddress")?)?, target.read_ptr(member("NumberOfBytes")?)?))
 }
 
 /// The pools of sessions.

@@ -62,6 +62,22 @@ pub fn regions(target: &Target, paging: &Paging) -> Read<Vec<Region>> {
     }
 }
 
+/// Where a pool is, `NonPagedPool` or `PagedPool`, by the table of regions or the variables: its start, and behind its end.
+pub(super) fn pool(target: &Target, name: &str) -> (Read<u64>, Read<u64>) {
+    let known = match target.symbol("MiVisibleState") {
+        Ok(state) => assigned(target, state),
+        Err(_) => Ok(by_variables(target)),
+    };
+    match known.map(|known| known.into_iter().find(|region| region.name == name)) {
+        Ok(Some(region)) => (region.start, region.end),
+        Ok(None) => {
+            let none = Absent::NotApplicable("no such region in this kernel");
+            (Err(none.clone()), Err(none))
+        }
+        Err(why) => (Err(why.clone()), Err(why)),
+    }
+}
+
 /// Neighbours of one type together.
 fn by_map(target: &Target, map: u64, shift: u8) -> Read<Vec<Region>> {
     let start = target.read_ptr(target.symbol("MmSystemRangeStart")?)?;

@@ -1,7 +1,8 @@
 //! Symbols to addresses and back: the kernel by its profile, modules by theirs where a repository has it, else by what they
 //! export.
 //!
-//! The kernel is the module `nt`. Symbols of other modules are looked for when first asked for.
+//! The kernel is the module `nt`. Symbols of other modules are looked for when first asked for; a debug file is fetched only for a
+//! module that the user names.
 
 use std::sync::{Arc, OnceLock};
 
@@ -252,6 +253,21 @@ impl Resolver {
 }
 
 impl Symbols for Resolver {
+    /// Of a module that no repository has the profile of, the PDB is fetched; its exports must do where that fails.
+    fn prepare(&self, session: &Session, module: &str) {
+        let Some(loaded) = self.module(module).filter(|loaded| loaded.symbols.get().is_none()) else {
+            return;
+        };
+        match self.profile_of(session, module, None) {
+            Ok((_, profile)) => {
+                let _ = loaded.symbols.set(Ok(Table::Profile(profile)));
+            }
+            Err(why) => {
+                session.notes.info(format!("only exports of module {} are known: {why}", loaded.name))
+            }
+        }
+    }
+
     fn symbol_of(&self, module: &str, symbol: &str) -> Result<u64, Error> {
         let loaded = self.module(module).ok_or_else(|| no_module(module))?;
         let table = self.symbols(loaded).map_err(|why| no_symbols(&loaded.name, why))?;

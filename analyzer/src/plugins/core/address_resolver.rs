@@ -4,7 +4,7 @@
 //! are of their own profiles, else what they export. Truth: `/proc/kallsyms`.
 
 use crate::os::expression::Expression;
-use crate::os::symbols::{Symbols, symbols};
+use crate::os::symbols::{Symbols, address, symbols};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -39,6 +39,11 @@ impl Plugin for AddressResolver {
         let resolver = symbols(session)?;
         for text in &args.symbol {
             if Expression::is_pattern(text) {
+                if let Some((module, _)) = text.trim().split_once('!')
+                    && !module.contains(['*', '?'])
+                {
+                    resolver.prepare(session, module);
+                }
                 let found = resolver.search(text.trim())?;
                 if found.is_empty() {
                     session.notes.info(format!("no symbol matches: {text}"));
@@ -48,7 +53,7 @@ impl Plugin for AddressResolver {
                 }
                 continue;
             }
-            let address = resolver.resolve(text)?;
+            let address = address(session, text)?;
             let named =
                 Expression::parse(text).is_ok_and(|parsed| !parsed.deref && parsed.literal().is_none());
             let names = if named { vec![Ok(text.clone())] } else { names(&*resolver, address) };

@@ -4,6 +4,7 @@
 //! the maker of test images lays out.
 
 use crate::os::windows::net::{self, classic};
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::{KernelFact, pool};
 use crate::plugin::prelude::*;
 
@@ -29,14 +30,18 @@ impl Plugin for Connscan {
     const NAME: &'static str = "connscan";
     const SUMMARY: &'static str = "Scan physical memory for TCP connections of XP and 2003";
     const ACTIVE: Active = Active::Windows;
-    type Args = NoArgs;
+    type Args = ScanArgs;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &ScanArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         net::require_classic(&kernel)?;
         let physical = pool::physical(&kernel);
-        for found in classic::scan_connections(session, &kernel, &physical)? {
+        let wanted = args.range(session, &kernel)?;
+        for found in classic::scan_connections(session, &kernel, &physical)?
+            .into_iter()
+            .filter(|found| wanted.has(found.entry.addr))
+        {
             out.push(Row {
                 offset_p: Address(found.entry.addr),
                 offset_v: found.virtual_address.map(Address),

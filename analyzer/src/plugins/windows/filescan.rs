@@ -4,6 +4,7 @@
 //! machine that the maker of test images lays out.
 
 use crate::os::windows::pool::{self, kinds};
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::{KernelFact, names::FileObject, object_scan};
 use crate::plugin::prelude::*;
 
@@ -35,13 +36,17 @@ impl Plugin for Filescan {
     const NAME: &'static str = "filescan";
     const SUMMARY: &'static str = "Scan physical memory for open files";
     const ACTIVE: Active = Active::Windows;
-    type Args = NoArgs;
+    type Args = ScanArgs;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &ScanArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let physical = pool::physical(&kernel);
-        for found in object_scan::scan(session, &kernel, &physical, &kinds::FILE)? {
+        let wanted = args.range(session, &kernel)?;
+        for found in object_scan::scan(session, &kernel, &physical, &kinds::FILE)?
+            .into_iter()
+            .filter(|found| wanted.has(found.physical().0))
+        {
             let file = FileObject::at(found.target(), found.body);
             out.push(Row {
                 free: found.free(),

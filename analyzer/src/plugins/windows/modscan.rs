@@ -3,6 +3,7 @@
 //! Finds modules that were taken off the list or unloaded; compare with `modules`. Truth: the description of the
 //! machine that the maker of test images lays out.
 
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::{KernelFact, module_scan, pool};
 use crate::plugin::prelude::*;
 
@@ -30,13 +31,14 @@ impl Plugin for Modscan {
     const NAME: &'static str = "modscan";
     const SUMMARY: &'static str = "Scan physical memory for kernel modules";
     const ACTIVE: Active = Active::Windows;
-    type Args = NoArgs;
+    type Args = ScanArgs;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &ScanArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let physical = pool::physical(&kernel);
-        for found in module_scan::scan(session, &kernel)? {
+        let wanted = args.range(session, &kernel)?;
+        for found in module_scan::scan(session, &kernel)?.into_iter().filter(|found| wanted.has(found.body)) {
             let module = found.module(&physical);
             let (name, file) = found.names(&kernel, &physical);
             out.push(Row {

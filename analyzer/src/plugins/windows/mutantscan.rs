@@ -4,6 +4,7 @@
 //! machine that the maker of test images lays out.
 
 use crate::os::windows::pool::{self, kinds};
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::{KernelFact, mutant::Mutant, object_scan};
 use crate::plugin::prelude::*;
 
@@ -16,6 +17,9 @@ pub struct Args {
     /// Show mutants without a name too
     #[arg(long)]
     pub unnamed: bool,
+    /// Where to scan
+    #[command(flatten)]
+    pub scan: ScanArgs,
 }
 
 row! {
@@ -51,7 +55,11 @@ impl Plugin for Mutantscan {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let physical = pool::physical(&kernel);
-        for found in object_scan::scan(session, &kernel, &physical, &kinds::MUTANT)? {
+        let wanted = args.scan.range(session, &kernel)?;
+        for found in object_scan::scan(session, &kernel, &physical, &kinds::MUTANT)?
+            .into_iter()
+            .filter(|found| wanted.has(found.physical().0))
+        {
             let mutant = Mutant::at(found.target(), found.body);
             let name = found.header.name();
             if !args.unnamed && matches!(name, Err(Absent::NotApplicable(_))) {

@@ -5,11 +5,23 @@
 //! alike; no real image was at hand.
 
 use crate::os::windows::net::{self, DriverArgs, scan};
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::{KernelFact, pool};
 use crate::plugin::prelude::*;
 
 /// The command.
 pub struct Netscan;
+
+/// Options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The network driver's symbols
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    /// Where to scan
+    #[command(flatten)]
+    pub scan: ScanArgs,
+}
 
 row! {
     pub struct Row {
@@ -40,15 +52,19 @@ impl Plugin for Netscan {
     const NAME: &'static str = "netscan";
     const SUMMARY: &'static str = "Scan physical memory for connections and sockets";
     const ACTIVE: Active = Active::Windows;
-    type Args = DriverArgs;
+    type Args = Args;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &DriverArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         net::require_modern(&kernel)?;
         let physical = pool::physical(&kernel);
         let mut shapes = scan::shapes(&kernel);
-        for found in scan::scan(session, &kernel, &physical, &mut shapes)? {
+        let wanted = args.scan.range(session, &kernel)?;
+        for found in scan::scan(session, &kernel, &physical, &mut shapes)?
+            .into_iter()
+            .filter(|found| wanted.has(found.physical))
+        {
             let owner = found.endpoint.owner();
             for line in found.endpoint.seen() {
                 out.push(Row {

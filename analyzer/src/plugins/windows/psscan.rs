@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::os::windows::KernelFact;
 use crate::os::windows::process_scan::scan;
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::views::Method;
 use crate::plugin::prelude::*;
 
@@ -39,10 +40,10 @@ impl Plugin for Psscan {
     const NAME: &'static str = "psscan";
     const SUMMARY: &'static str = "Scan physical memory for processes";
     const ACTIVE: Active = Active::Windows;
-    type Args = NoArgs;
+    type Args = ScanArgs;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &ScanArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let listed = match Method::PsActiveProcessHead.processes(session, &kernel) {
             Ok(listed) => listed,
@@ -52,7 +53,8 @@ impl Plugin for Psscan {
             }
         };
         let physical = crate::os::windows::pool::physical(&kernel);
-        for found in scan(session, &kernel)? {
+        let wanted = args.range(session, &kernel)?;
+        for found in scan(session, &kernel)?.into_iter().filter(|found| wanted.has(found.body)) {
             let process = found.process(&physical);
             let mut stat = String::new();
             if process.exit_time().is_ok() {

@@ -5,6 +5,7 @@
 
 use crate::os::symbols::symbols;
 use crate::os::windows::reverse::ReverseFact;
+use crate::os::windows::scan_range::ScanArgs;
 use crate::os::windows::thread_scan::scan;
 use crate::os::windows::{KernelFact, Process, pool};
 use crate::plugin::prelude::*;
@@ -39,15 +40,16 @@ impl Plugin for Thrdscan {
     const NAME: &'static str = "thrdscan";
     const SUMMARY: &'static str = "Scan physical memory for threads";
     const ACTIVE: Active = Active::Windows;
-    type Args = NoArgs;
+    type Args = ScanArgs;
     type Row = Row;
 
-    fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
+    fn collect(&self, session: &Session, args: &ScanArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let symbols = symbols(session)?;
         let reverse = session.fact::<ReverseFact>()?;
         let physical = pool::physical(&kernel);
-        for found in scan(session, &kernel)? {
+        let wanted = args.range(session, &kernel)?;
+        for found in scan(session, &kernel)?.into_iter().filter(|found| wanted.has(found.body)) {
             let thread = found.thread(&physical);
             let start = thread.start();
             out.push(Row {
