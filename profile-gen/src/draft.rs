@@ -52,6 +52,11 @@ impl Draft {
         draft
     }
 
+    /// The symbols so far.
+    pub(crate) fn into_constants(self) -> std::collections::BTreeMap<String, u64> {
+        self.document.constants
+    }
+
     pub(crate) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }

@@ -2,11 +2,14 @@
 //!
 //! Where these parts are found is not told here: see `analyzer/src/os/linux/carve.rs`. The result is an ordinary profile.
 
+use profile::Document;
 use profile::names::BuildId;
 
-use crate::draft::sha256;
+use crate::draft::{Draft, sha256};
+use crate::elf::Arch;
 use crate::kallsyms::Kallsyms;
 use crate::linux::btf_types;
+use crate::types::merge::Merger;
 use crate::{ConvertError, Converted, LinuxOptions};
 
 /// What of a kernel was found in a memory image.
@@ -46,4 +49,16 @@ pub fn convert_image(parts: &ImageParts<'_>, options: &LinuxOptions) -> Result<C
         draft.build_id(id);
     }
     Ok(draft.finish(options))
+}
+
+/// Gives the profile of a kernel near to that of an x86-64 image, which keeps no types, the symbols of the image. What named the other
+/// kernel is taken away: build-id, banner and release.
+pub fn take_symbols(document: &mut Document, kallsyms: &Kallsyms) {
+    let mut draft = Draft::new(Arch::Amd64, &Merger::new().finish(&[]));
+    draft.symbol_list("kallsyms in memory", &kallsyms.list());
+    document.constants = draft.into_constants();
+    document.functions.clear();
+    for key in ["BuildID", "Banner", "Release"] {
+        document.metadata.remove(key);
+    }
 }

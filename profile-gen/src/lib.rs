@@ -35,7 +35,7 @@ pub use dwarf::DwarfError;
 pub use elf::ElfError;
 pub use existing::read_document;
 pub use fitness::{FitnessReport, Missing};
-pub use image::{ImageParts, convert_image};
+pub use image::{ImageParts, convert_image, take_symbols};
 pub use linux::{LinuxOptions, build_id_in_notes, convert_linux, convert_linux_bytes};
 pub use module::module_types;
 pub use needs::plugins_that_use;

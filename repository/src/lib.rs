@@ -31,6 +31,7 @@ mod gc;
 pub mod index;
 mod inventory;
 mod mirror;
+mod nearest;
 mod remote;
 mod search_path;
 mod service;

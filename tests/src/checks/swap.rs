@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -33,7 +34,7 @@ impl Process {
 
 /// Names of the commands that are compared.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ["grep", "memdump", "vadmap", "vtop"].into_iter()
+    ["dt", "grep", "memdump", "pslist", "vadmap", "vtop"].into_iter()
 }
 
 /// Whether the guest has such processes.
@@ -44,6 +45,11 @@ pub fn is_swapped(guest: &str) -> bool {
 
 /// Runs a command with the swap area that was saved beside the dump, and compares.
 pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
+    match name {
+        "dt" => return modules(rekal, truth),
+        "pslist" => return kcore(rekal, truth),
+        _ => {}
+    }
     let swap = rekal.image.with_file_name("swap");
     let swap = swap.to_str().context("not UTF-8")?;
     let processes = processes(truth)?;
@@ -125,6 +131,90 @@ pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
         outcome.differences.push("nothing was paged out: nothing was compared".to_owned());
     }
     Ok(outcome)
+}
+
+/// The processes by the copy of `/proc/kcore` that the guest made of itself, shortly before it reported.
+fn kcore(rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
+    let rekal = Rekal { image: rekal.image.with_file_name("kcore"), ..rekal.clone() };
+    let rows = rekal.run(&["pslist"])?.rows;
+    let found: BTreeMap<u64, String> = rows
+        .iter()
+        .filter_map(|row| Some((row.object("proc", "pid").parse().ok()?, row.object("proc", "name"))))
+        .collect();
+    // The program that copies ends with the copy; what has higher numbers came later.
+    let (copier, _) =
+        found.iter().rev().find(|(_, name)| *name == "gt-swap").context("no program that copies")?;
+    let is_steady = |pid: u64, name: &str| pid < *copier && !name.starts_with("kworker");
+    let record = |pid: u64, name: &str| Record::new(format!("pid {pid}")).cell("name", name);
+    let processes = truth.processes()?;
+    let wanted = processes.iter().map(|process| (u64::from(process.pid), process.comm.as_str()));
+    let wanted = wanted.filter(|(pid, name)| is_steady(*pid, name)).map(|(pid, name)| record(pid, name));
+    let found =
+        found.iter().filter(|(pid, name)| is_steady(**pid, name)).map(|(pid, name)| record(*pid, name));
+    Ok(Comparison::of(wanted.collect(), found.collect()))
+}
+
+/// The structs of loaded modules, out of the BTF in memory, against what `pahole` says of the BTF in the module's file.
+fn modules(rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
+    let (mut wanted, mut found) = (Vec::new(), Vec::new());
+    let release = truth.text("proc/sys/kernel/osrelease").map(str::trim)?;
+    let kernel = crate::lab::Lab::default_folder().join("build/k").join(release);
+    let base = kernel.join("vmlinux.btf");
+    for (module, structures) in MODULES.iter().filter(|_| base.is_file()) {
+        let Some(file) = find(&kernel.join("lib/modules"), module)? else { continue };
+        let scratch = tempfile::NamedTempFile::new()?;
+        let bytes = fs::read(&file)?;
+        // pahole reads plain files only.
+        let plain = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("xz") => Command::new("xz").arg("-dc").arg(&file).output()?.stdout,
+            _ => bytes,
+        };
+        fs::write(scratch.path(), plain)?;
+        for structure in *structures {
+            let output = Command::new("pahole")
+                .arg("--btf_base")
+                .arg(&base)
+                .args(["-C", structure])
+                .arg(scratch.path())
+                .output()
+                .context("cannot run: pahole")?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let Some(size) = text.split("/* size: ").nth(1).and_then(|rest| rest.split(',').next()) else {
+                continue;
+            };
+            wanted.push(Record::new(format!("{module}!{structure}")).cell("size", size));
+            let row = rekal.run(&["dt", &format!("{module}!{structure}")])?.rows.into_iter().next();
+            let row = row.context("no rows")?;
+            found.push(Record::new(format!("{module}!{structure}")).cell("size", row.text("Size")));
+        }
+    }
+    // Kernels before v5.11 and 32-bit ones of Debian keep no BTF of modules.
+    let rows = wanted.len();
+    let outcome = Comparison::of(wanted, found);
+    Ok(if rows == 0 { Comparison { rows: 1, cells: 0, ..outcome } } else { outcome })
+}
+
+/// Modules and some structs they define.
+const MODULES: [(&str, &[&str]); 3] = [
+    ("zram", &["zram", "zram_table_entry", "zcomp_strm"]),
+    ("zsmalloc", &["zspage", "size_class", "zs_pool"]),
+    ("nf_tables", &["nft_trans_rule", "nft_trans_chain"]),
+];
+
+/// The file of a module below a folder.
+fn find(folder: &Path, module: &str) -> Result<Option<PathBuf>> {
+    for item in fs::read_dir(folder)? {
+        let path = item?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if path.is_dir() && !path.is_symlink() {
+            if let Some(found) = find(&path, module)? {
+                return Ok(Some(found));
+            }
+        } else if name.split('.').next() == Some(module) && name.contains(".ko") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// First page, number of pages, area and its first page of a row about swapped pages of the pattern.

@@ -91,7 +91,7 @@ static int kcore(const char *target) {
     uint64_t source[64];
     for (int n = 0; n < head.e_phnum; n++) {
         // Huge ones are vmalloc and the room for modules, most of which is not there.
-        if (all[n].p_type == PT_LOAD && (all[n].p_memsz > 768u << 20 || all[n].p_filesz == 0)) continue;
+        if (all[n].p_type == PT_LOAD && (all[n].p_memsz > 512u << 20 || all[n].p_filesz == 0)) continue;
         kept[count] = all[n];
         source[count] = all[n].p_offset;
         kept[count].p_offset = place;

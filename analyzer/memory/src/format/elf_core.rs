@@ -124,9 +124,10 @@ pub(super) fn open(layer: &Layer<'_>) -> Result<Opened, Refused> {
     {
         return Err(Refused::Foreign("a core dump of a process, not of a machine"));
     }
+    let nowhere = if header.wide { u64::MAX } else { u64::from(u32::MAX) };
     let direct = if physical { None } else { direct_map(header.machine, &segments) };
     let address = |segment: &Segment| match direct {
-        _ if physical => Some(segment.paddr).filter(|address| *address != u64::MAX),
+        _ if physical => Some(segment.paddr).filter(|address| *address != nowhere),
         Some((start, end)) => segment.vaddr.checked_sub(start).filter(|_| segment.vaddr < end),
         None => Some(segment.vaddr),
     };

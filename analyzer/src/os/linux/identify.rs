@@ -16,11 +16,11 @@ use profile::names::{BuildId, ProfileName, release_of_banner};
 use repository::{Candidate as ProfileCandidate, LinuxEvidence, LoadError, Loaded};
 
 use super::arch::{self, Arch, shifted};
-use super::carve::carve;
+use super::carve::{carve, kernel_symbols};
 use super::kernel::{Kernel, Layout};
-use super::ram_start;
 use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
+use super::{nearest, ram_start};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::os::System;
@@ -93,11 +93,54 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     if let Some(kernel) = from_image(session, &mut evidence, &mut diagnosis) {
         return Ok(kernel);
     }
+    if let Some(kernel) = from_neighbour(session, &evidence, &mut diagnosis) {
+        return Ok(kernel);
+    }
     for candidate in candidates.iter().filter(|candidate| candidate.tried.is_empty()) {
         diagnosis.refused(&candidate.name, "nothing in the image tells where this kernel would stand");
     }
     evidence.describe(&mut diagnosis);
     Err(diagnosis.into_error())
+}
+
+/// Where the kernel keeps no types: those of the nearest kernel that fits. Every result is marked as such.
+fn from_neighbour(session: &Session, evidence: &Evidence, diagnosis: &mut Diagnosis) -> Option<Kernel> {
+    if session.config.profile.is_some() {
+        return None;
+    }
+    let image = session.image().ok()?;
+    let releases: BTreeSet<String> =
+        evidence.questions().into_iter().filter_map(|question| question.release).collect();
+    let names = nearest::names(session, &releases);
+    if names.is_empty() {
+        return None;
+    }
+    let symbols = kernel_symbols(&*image.space).ok()?;
+    for neighbour in nearest::neighbours(session, &names, &symbols) {
+        let nearest::Neighbour { name, source, document, common } = neighbour;
+        let Some(profile) = nearest::without(document.clone(), &[]) else { continue };
+        let mut candidate =
+            Candidate { name: format!("types of {name}"), source, profile, tried: BTreeSet::new() };
+        let Some(kernel) = try_candidate(session, evidence, Stage::Banner, &mut candidate, diagnosis) else {
+            continue;
+        };
+        let tested = match nearest::test(&kernel) {
+            Ok(tested) => tested,
+            Err(reason) => {
+                diagnosis.refused(&candidate.name, &reason);
+                continue;
+            }
+        };
+        let profile = nearest::without(document, &tested.wrong)?;
+        session.notes.partial(format!(
+            "no repository has this kernel's profile and the image keeps no types: those of {name} are used, another build, \
+             which shares {common} % of the symbols; {tested}"
+        ));
+        let named = (candidate.name, candidate.source);
+        let decisions = kernel.decisions().to_vec();
+        return Some(Kernel::new(profile, &image.space, kernel.layout(), named, decisions));
+    }
+    None
 }
 
 /// The last resort: a profile made from the image itself. It is kept in the cache directory under its build-id.

@@ -27,6 +27,7 @@ pub mod module_btf;
 pub mod module_file;
 pub mod module_views;
 pub mod mount;
+mod nearest;
 pub mod net;
 pub mod notifier;
 pub mod operations;

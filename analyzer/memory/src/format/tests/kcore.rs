@@ -22,6 +22,14 @@ fn kcore(physical: impl Fn(u64) -> u64) -> Vec<u8> {
 }
 
 #[test]
+fn words_of_32_bits_say_nowhere_with_32_bits() {
+    let core = elf32(&[(1, 0xd07d_a000, 0xffff_ffff, b"not physical"), (1, 0xc000_0000, 0, &pages(0..3))]);
+    let image = open_space(Arc::new(FileSpace::from_vec(core)), &Limits::default()).unwrap();
+    assert_eq!(image.space.end(), 3 * PAGE as u64);
+    assert!(image.space.read_vec(PAGE as u64, PAGE as u64, PAGE).unwrap() == page(1));
+}
+
+#[test]
 fn physical_addresses_are_those_of_the_headers_or_of_the_direct_map() {
     for core in [kcore(|physical| physical), kcore(|_| 0)] {
         let image = open_space(Arc::new(FileSpace::from_vec(core)), &Limits::default()).unwrap();
