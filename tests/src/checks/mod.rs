@@ -155,7 +155,11 @@ pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
     if X86_ONLY.contains(&name) && truth.machine()? == Machine::Arm64 {
         return Ok(refused(rekal, name));
     }
-    let output = rekal.run(&[&["--output_dir", folder, name], arguments(name)].concat())?;
+    let swap = rekal.image.with_file_name("swap");
+    let swap = swap.to_str().filter(|_| swap.is_file());
+    let given = swap.map(|swap| vec!["--swap", swap]).unwrap_or_default();
+    let output =
+        rekal.run(&[&["--output_dir", folder], given.as_slice(), &[name], arguments(name)].concat())?;
     let (wanted, found) = compare(truth, &output.rows)?;
     let mut outcome = Comparison::of(wanted, found);
     if outcome.rows == 0 {

@@ -111,16 +111,18 @@ pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
                 }
             }
             "grep" => {
-                let text = format!("GT-SWAP {:<6} page 000006 at 2048", process.name);
-                let last = process.slots().any(|(number, ..)| number == 6);
-                wanted.extend(last.then(|| record(6).cell("address", hex(process.start + 6 * 4096 + 2048))));
-                let rows = run(true, &["grep", &text, "--pid", &process.pid])?.rows;
-                // The stack may have the line too.
-                let inside = process.start..process.start + (process.pages.len() * PAGE) as u64;
-                let hits = rows.iter().map(|row| row.text("offset")).filter(|hit| {
-                    u64::from_str_radix(hit.trim_start_matches("0x"), 16).is_ok_and(|at| inside.contains(&at))
-                });
-                found.extend(hits.map(|hit| record(6).cell("address", hit)));
+                // All of page 6 are lines of text.
+                let text = format!("GT-SWAP {:<6} page 000006", process.name);
+                let line = |at: u64| Record::new(format!("{} page 6 at {at}", process.name));
+                let first = process.start + 6 * PAGE as u64;
+                if process.slots().any(|(number, ..)| number == 6) {
+                    wanted.extend((0..PAGE as u64).step_by(32).map(line));
+                }
+                for row in run(true, &["grep", &text, "--pid", &process.pid])?.rows {
+                    let at = u64::from_str_radix(row.text("offset").trim_start_matches("0x"), 16)?;
+                    // The stack may have a line too.
+                    found.extend(at.checked_sub(first).filter(|at| *at < PAGE as u64).map(line));
+                }
             }
             _ => bail!("no such check"),
         }
