@@ -79,6 +79,7 @@ pub struct Session {
     image: OnceLock<Result<Image, Error>>,
     repositories: OnceLock<Result<Arc<SearchPath>, Error>>,
     symbol_server: OnceLock<SymbolServer>,
+    context: Mutex<Option<i32>>,
     /// PDBs looked for because the image names them, not the user.
     pub(crate) unasked_fetches: AtomicUsize,
 }
@@ -94,8 +95,19 @@ impl Session {
             image: OnceLock::new(),
             repositories: OnceLock::new(),
             symbol_server: OnceLock::new(),
+            context: Mutex::default(),
             unasked_fetches: AtomicUsize::new(0),
         }
+    }
+
+    /// Id of the process whose addresses commands mean unless they are told; none for the kernel.
+    pub fn context(&self) -> Option<i32> {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the process whose addresses the commands that follow mean; none for the kernel.
+    pub fn set_context(&self, pid: Option<i32>) {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = pid;
     }
 
     /// The image, opened on first use.

@@ -53,8 +53,19 @@ impl fmt::Display for SpaceName {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SpaceArg {
     /// What addresses mean: K (kernel), P (physical memory) or pid@N (a process)
-    #[arg(long = "address_space", value_name = "SPACE", default_value_t = SpaceName::Kernel)]
-    pub address_space: SpaceName,
+    ///
+    /// [default: what `cc` chose, else K]
+    #[arg(long = "address_space", value_name = "SPACE")]
+    pub address_space: Option<SpaceName>,
+}
+
+impl SpaceArg {
+    /// The address space that is meant.
+    #[must_use]
+    pub fn name(&self, session: &Session) -> SpaceName {
+        let context = || session.context().map_or(SpaceName::Kernel, SpaceName::Process);
+        self.address_space.unwrap_or_else(context)
+    }
 }
 
 impl SpaceName {

@@ -14,5 +14,6 @@ pub mod symbols;
 pub mod system;
 pub mod translation;
 pub mod windows;
+pub mod yara;
 
 pub use system::{Kernel, System, SystemFact};

@@ -125,6 +125,12 @@ impl AddressSpace for Part {
     }
 }
 
+/// Part of an address space.
+#[must_use]
+pub fn within(space: Arc<dyn AddressSpace>, start: u64, end: u64) -> Arc<dyn AddressSpace> {
+    Arc::new(Part { space, start, end, most: u64::MAX })
+}
+
 impl SearchArgs {
     /// The address spaces to search, physical memory where none is asked for.
     pub fn regions(&self, session: &Session) -> Result<Vec<Region>, Error> {

@@ -21,15 +21,20 @@ pub static OTHER: &[(&str, &str)] = &[
     ("linux.module_extract.ModuleExtract", "moddump"),
     ("linux.mountinfo.MountInfo", "mount"),
     ("linux.pagecache.Files", "mls"),
+    ("linux.pagecache.InodePages", "mcat"),
     ("linux.pagecache.RecoverFs", "recover_fs"),
     ("linux.proc.Maps", "maps"),
     ("linux.sockstat.Sockstat", "netstat"),
+    ("linux.vmaregexscan.VmaRegExScan", "grep"),
+    ("linux.vmayarascan.VmaYaraScan", "yarascan"),
     ("windows.getsids.GetSIDs", "tokens"),
     ("windows.info.Info", "imageinfo"),
     ("windows.kpcrs.KPCRs", "kpcr"),
     ("windows.unloadedmodules.UnloadedModules", "unloaded_modules"),
     ("windows.vadinfo.VadInfo", "vad"),
+    ("windows.vadregexscan.VadRegExScan", "grep"),
     ("windows.vadwalk.VadWalk", "vad"),
+    ("windows.vadyarascan.VadYaraScan", "yarascan"),
     ("windows.verinfo.VerInfo", "version_modules"),
 ];
 
@@ -118,7 +123,9 @@ mod tests {
             let system = Name::parse(name).map(|name| name.system);
             assert_eq!(found.len(), 1, "{name}");
             assert!(
-                found.iter().all(|(found, active)| found == command && active.system() == system),
+                found
+                    .iter()
+                    .all(|(found, active)| found == command && [system, None].contains(&active.system())),
                 "{name}"
             );
             assert_ne!(Name::parse(name).map(|name| name.module), Some(*command), "{name} needs no entry");

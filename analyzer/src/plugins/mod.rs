@@ -38,6 +38,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     // Any image.
     &core::address_resolver::AddressResolver,
     &core::aff4acquire::Aff4acquire,
+    &core::cc::Cc,
     &core::dis::Dis,
     &core::ewfacquire::Ewfacquire,
     &core::grep::Grep,
@@ -45,6 +46,8 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &core::inspect_vaddr::InspectVaddr,
     &core::load_as::LoadAs,
     &core::sigscan::Sigscan,
+    &core::simple_yarascan::SimpleYarascan,
+    &core::yarascan::Yarascan,
     // Linux.
     &linux::arp::Arp,
     &linux::banner::Banner,
@@ -79,6 +82,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::ifconfig::Ifconfig,
     &linux::iomem::Iomem,
     &linux::kallsyms::Kallsyms,
+    &linux::keepassx::Keepassx,
     &linux::kthreads::Kthreads,
     &linux::library_list::LibraryList,
     &linux::lsmod::Lsmod,

@@ -73,7 +73,7 @@ impl Plugin for Dis {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let start = symbols::address(session, &args.offset)?;
-        let name = args.space.address_space;
+        let name = args.space.name(session);
         let space = name.open(session)?;
         let resolver = if name.is_virtual() { Some(symbols::symbols(session)?) } else { None };
         let is_narrow = match args.mode {

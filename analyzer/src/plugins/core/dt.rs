@@ -73,7 +73,7 @@ impl Plugin for Dt {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let (target, addr) = match &args.offset {
             Some(text) => {
-                let target = args.space.address_space.target(session)?;
+                let target = args.space.name(session).target(session)?;
                 (target, Some(symbols::address(session, text)?))
             }
             None => (definitions(session)?, None),

@@ -67,7 +67,7 @@ impl Plugin for Dump {
         let (space, resolver): (Arc<dyn AddressSpace>, _) = match &args.data {
             Some(text) => (Arc::new(FileSpace::from_vec(text.clone().into_bytes())), None),
             None => {
-                let name = args.space.address_space;
+                let name = args.space.name(session);
                 let resolver = if name.is_virtual() { Some(symbols::symbols(session)?) } else { None };
                 (name.open(session)?, resolver)
             }

@@ -80,7 +80,7 @@ impl Plugin for GuessGuid {
             }
             (None, Some(text)) => {
                 let (base, space) =
-                    (symbols::address(session, text)?, args.space.address_space.open(session)?);
+                    (symbols::address(session, text)?, args.space.name(session).open(session)?);
                 let record = Pe::mapped(&space, base).and_then(|pe| pe.rsds());
                 (space, base, record)
             }

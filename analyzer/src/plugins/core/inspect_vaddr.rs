@@ -46,7 +46,7 @@ impl Plugin for InspectVaddr {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let mut addr = symbols::address(session, &args.address)?;
-        let top = args.space.address_space.open(session)?;
+        let top = args.space.name(session).open(session)?;
         let mut space = top.as_ref();
         // Each space has one below it, given when it was made, so this ends.
         loop {

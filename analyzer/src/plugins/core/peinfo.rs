@@ -107,7 +107,7 @@ fn open(session: &Session, args: &Args) -> Result<Pe, Error> {
             return Pe::file(&file, base).map_err(bad);
         }
     }
-    Pe::mapped(&args.space.address_space.open(session)?, base).map_err(bad)
+    Pe::mapped(&args.space.name(session).open(session)?, base).map_err(bad)
 }
 
 fn read(path: &Path) -> Result<Arc<dyn AddressSpace>, Error> {

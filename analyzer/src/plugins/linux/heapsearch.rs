@@ -19,12 +19,11 @@ const MAX_HITS: usize = 1 << 16;
 
 /// What is looked for, and where.
 #[derive(Debug, Clone, clap::Args)]
-#[group(id = "what", required = true, multiple = true, args = ["string", "regex", "pointers"])]
 pub struct Args {
     #[command(flatten)]
     processes: ProcessFilter,
     /// Text to look for
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", required_unless_present_any = ["regex", "pointers"])]
     string: Vec<String>,
     /// Regular expressions over bytes to look for
     #[arg(long, value_name = "REGEX")]

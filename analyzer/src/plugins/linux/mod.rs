@@ -33,6 +33,7 @@ pub mod hostname;
 pub mod ifconfig;
 pub mod iomem;
 pub mod kallsyms;
+pub mod keepassx;
 pub mod kthreads;
 pub mod library_list;
 pub mod lsmod;

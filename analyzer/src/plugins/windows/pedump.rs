@@ -52,7 +52,7 @@ impl Plugin for Pedump {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let base = symbols::address(session, &args.image_base)?;
-        let space = args.space.address_space.open(session)?;
+        let space = args.space.name(session).open(session)?;
         let name = args.out_file.clone().unwrap_or_else(|| format!("pe.{base:x}"));
         let dumped = dump(session, &args.to, &space, base, &name, "the executable")?;
         out.push(Row {

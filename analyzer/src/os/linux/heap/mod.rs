@@ -8,6 +8,7 @@
 mod arena;
 mod chunk;
 mod find;
+pub mod keepass;
 mod layout;
 mod lists;
 #[cfg(test)]

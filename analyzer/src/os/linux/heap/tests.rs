@@ -105,6 +105,64 @@ fn a_program_of_this_machine_has_what_it_reports() {
     assert!(used > 900, "{used}");
 }
 
+/// Runs a program of KeePassXC with these lines as its input.
+fn keepassxc(arguments: &[&str], input: &str) -> Option<Child> {
+    use std::io::Write as _;
+    let mut command = Command::new("keepassxc-cli");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
+    Some(child)
+}
+
+#[test]
+fn entries_of_an_open_database_are_those_that_the_program_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.kdbx");
+    let file = file.to_str().unwrap();
+    let done = |arguments: &[&str], input: &str| {
+        Some(keepassxc(arguments, input)?.wait_with_output().unwrap().status.success())
+    };
+    if done(&["db-create", "-p", file], "pw\npw\n").is_none() {
+        println!("SKIPPED: no keepassxc-cli");
+        return;
+    }
+    let add = [
+        "add",
+        "-q",
+        "-u",
+        "gt user",
+        "--url",
+        "https://gt.example/",
+        "--notes",
+        "GT ä",
+        "-p",
+        file,
+        "GT title",
+    ];
+    assert_eq!(done(&add, "pw\nsecret-GT-1\n"), Some(true));
+    let shown =
+        keepassxc(&["show", "-q", "-s", file, "GT title"], "pw\n").unwrap().wait_with_output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    // It stays at its prompt while its input is open.
+    let running = Running(keepassxc(&["open", file], "pw\n").unwrap());
+    let begun = Instant::now();
+    let entry = loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the entry is not found");
+        std::thread::sleep(Duration::from_millis(200));
+        let (space, process) = memory_of(running.0.id());
+        let Some(heap) = find::heap(&space, 8, &process) else { continue };
+        let mut entries = keepass::entries(&heap).into_iter();
+        if let Some(entry) = entries.find(|entry| entry.attributes["Title"] == "GT title") {
+            break entry;
+        }
+    };
+    for name in ["Title", "UserName", "Password", "URL", "Notes"] {
+        let wanted = format!("{name}: {}", entry.attributes[name]);
+        assert!(shown.lines().any(|line| line == wanted), "{wanted} is not in {shown}");
+    }
+}
+
 /// A small heap as glibc 2.36 has it, made here: an arena in the data of a file, three chunks, the second of which is free.
 fn small_heap() -> (Vec<u8>, Process) {
     const DATA: u64 = 0x1000;
@@ -176,6 +234,7 @@ proptest! {
         for width in [8, 4] {
             if let Some(heap) = find::heap(&space, width, &process) {
                 let _ = zsh::history(&heap);
+                let _ = keepass::entries(&heap);
                 for chunk in &heap.chunks {
                     let _ = heap.references(chunk);
                 }

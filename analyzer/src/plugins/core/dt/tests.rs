@@ -19,7 +19,7 @@ fn args() -> Args {
     Args {
         target: "task".to_owned(),
         offset: None,
-        space: SpaceArg { address_space: crate::os::address_space::SpaceName::Kernel },
+        space: SpaceArg { address_space: None },
         member_offset: None,
         depth: 16,
         elements: 2,
