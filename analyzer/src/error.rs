@@ -37,8 +37,10 @@ pub enum ErrorKind {
     Usage,
     /// The image cannot be opened or identified, or no profile fits.
     Identify,
-    /// The profile lacks what the plugin cannot do without, or the image is too damaged to start.
+    /// The profile lacks what the plugin cannot do without, or what is asked for does not exist.
     Analysis,
+    /// Memory that the plugin cannot do without is missing or damaged: what it found before is its result, which is partial.
+    Damaged,
     /// The output cannot be written.
     Output,
     /// The reader of the output went away (a closed pipe); not a failure.
@@ -62,6 +64,12 @@ impl Error {
     #[must_use]
     pub fn analysis(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Analysis, message)
+    }
+
+    /// A plugin that cannot go on because the image lost what it walks.
+    #[must_use]
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Damaged, message)
     }
 
     /// Output that cannot be written; a closed pipe is only a stop.
@@ -118,6 +126,7 @@ impl Error {
             ErrorKind::Usage => EXIT_USAGE,
             ErrorKind::Identify => EXIT_IDENTIFY,
             ErrorKind::Analysis | ErrorKind::Output => EXIT_FAILURE,
+            ErrorKind::Damaged => EXIT_PARTIAL,
             ErrorKind::Stopped => EXIT_COMPLETE,
         }
     }
@@ -141,6 +150,12 @@ impl From<object::Missing> for Error {
 
 impl From<object::Absent> for Error {
     fn from(absent: object::Absent) -> Self {
-        Self::analysis(absent.to_string())
+        match absent {
+            object::Absent::NoProfile(missing) => missing.into(),
+            object::Absent::NotApplicable(_) => Self::analysis(absent.to_string()),
+            object::Absent::Unreadable { .. } | object::Absent::Malformed(_) => {
+                Self::damaged(absent.to_string())
+            }
+        }
     }
 }

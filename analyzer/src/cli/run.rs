@@ -46,6 +46,11 @@ pub(crate) fn run(
     notes.extend(output.losses());
     let rows = output.rows;
     let failure = match result {
+        // The rows so far are what the image still has.
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            notes.push(Note { severity: Severity::Partial, text: format!("the result ends early: {error}") });
+            None
+        }
         Err(error) if error.kind() != ErrorKind::Stopped => Some(error),
         Err(_) if !output.limited => return Ok(EXIT_COMPLETE),
         _ => None,

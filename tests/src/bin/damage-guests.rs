@@ -1,21 +1,22 @@
 //! Zeroes pages of a guest's raw dump at random and runs all commands over what is left: each must end, say what is missing,
 //! and `pslist` must still show every process whose own pages survived.
 //!
-//! For each percentage and seed: a copy of the dump with so many of its pages zeroed, one run of `rekal batch` with a limit of
-//! time. Prints one line for each run; exit code 1 when anything failed.
+//! For each guest, percentage and seed: a copy of the dump with so many of its pages zeroed, one run of `rekal batch` with a limit
+//! of time. Prints one line for each run; exit code 1 when anything failed.
 
 #![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
-use rekal_tests::lab::{Lab, ProfileSource};
+use rekal_tests::lab::{Guest, Lab, ProfileSource};
 use rekal_tests::rekal::Rekal;
 use serde_json::Value;
 
@@ -29,21 +30,31 @@ struct Options {
     /// The lab folder [default: $GUEST_LAB, else rekal-guest-lab in the cache directory]
     #[arg(long, value_name = "DIR")]
     lab: Option<PathBuf>,
-    /// The guest
-    #[arg(long, value_name = "NAME", default_value = "6.12-kaslr")]
-    guest: String,
+    /// The guests
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_values_t = ["6.1-kaslr".to_owned(), "6.12-kaslr".to_owned()])]
+    guest: Vec<String>,
     /// Percentages of pages that are zeroed
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 5, 20])]
     percent: Vec<u64>,
     /// Number of seeds for each
     #[arg(long, value_name = "N", default_value_t = 20)]
     seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first: u64,
     /// Longest run of all commands together
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     seconds: u64,
     /// The program [default: rekal beside this one]
     #[arg(long, value_name = "FILE")]
     rekal: Option<PathBuf>,
+}
+
+/// A guest whose image is damaged, and what its intact image has.
+struct Subject {
+    guest: Guest,
+    repository: PathBuf,
+    processes: Vec<Process>,
 }
 
 /// A process of the intact image.
@@ -60,49 +71,80 @@ fn main() -> Result<ExitCode> {
         None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
     };
     let scratch = tempfile::tempdir()?;
-    let guests = lab.guests()?;
-    let guest = guests.iter().find(|guest| guest.name == options.guest).context("no such guest")?;
-    let repository = lab.repository(&program, guest, ProfileSource::Image, scratch.path())?;
-    let intact = Rekal { program: program.clone(), image: guest.raw(), repository: Some(repository.clone()) };
-    let processes = processes(&intact)?;
-    let image = scratch.path().join("damaged.raw");
     let mut failures = 0;
-    for &percent in &options.percent {
-        for seed in 1..=options.seeds {
-            fs::copy(guest.raw(), &image)?;
-            let zeroed = zero_pages(&image, percent, seed)?;
-            let output = scratch.path().join(format!("out-{percent}-{seed}"));
-            fs::create_dir(&output)?;
-            let wanted: Vec<&str> = processes
-                .iter()
-                .filter(|process| process.pages.iter().all(|page| !zeroed.contains(page)))
-                .map(|process| process.address.as_str())
-                .collect();
-            let outcome = run(&program, &image, &repository, &output, Duration::from_secs(options.seconds))
-                .and_then(|run| Ok((run, missing(&output, &wanted)?)));
-            match outcome {
-                Ok((run, lost)) if lost.is_empty() && run.bad.is_empty() && run.code == 3 => {
-                    println!("ok    {percent} % seed {seed}: {run}, {} processes kept", wanted.len());
-                }
-                Ok((run, lost)) => {
-                    failures += 1;
-                    let bad = run.bad.join("; ");
-                    println!(
-                        "FAIL  {percent} % seed {seed}: {run}, lost {} of {}: {bad}",
-                        lost.len(),
-                        wanted.len()
-                    );
-                }
-                Err(error) => {
-                    failures += 1;
-                    println!("FAIL  {percent} % seed {seed}: {error:#}");
-                }
+    let mut runs = 0;
+    for name in &options.guest {
+        let guest = lab.guests()?.into_iter().find(|guest| guest.name == *name);
+        let guest = guest.with_context(|| format!("no such guest: {name}"))?;
+        let repository = lab.repository(&program, &guest, ProfileSource::Image, scratch.path())?;
+        let intact =
+            Rekal { program: program.clone(), image: guest.raw(), repository: Some(repository.clone()) };
+        let subject = Subject { processes: processes(&intact)?, guest, repository };
+        let seeds = options.first..options.first.saturating_add(options.seeds);
+        let jobs: Vec<(u64, u64)> =
+            options.percent.iter().flat_map(|percent| seeds.clone().map(|seed| (*percent, seed))).collect();
+        runs += jobs.len();
+        let next = AtomicUsize::new(0);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let work = &|worker: usize| {
+            let image = scratch.path().join(format!("damaged-{worker}.raw"));
+            fs::copy(subject.guest.raw(), &image)?;
+            let mut failures = 0;
+            while let Some(&(percent, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                failures += usize::from(!try_one(&options, &program, &subject, &image, percent, seed)?);
             }
-            fs::remove_dir_all(&output)?;
-        }
+            Ok(failures)
+        };
+        failures += std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a worker panicked")))
+                .sum::<Result<usize>>()
+        })?;
     }
-    println!("{failures} failed");
+    println!("{} passed, {failures} failed", runs.saturating_sub(failures));
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Damages the worker's image, runs everything, and puts the pages back; whether all was well.
+fn try_one(
+    options: &Options,
+    program: &Path,
+    subject: &Subject,
+    image: &Path,
+    percent: u64,
+    seed: u64,
+) -> Result<bool> {
+    let zeroed = zero_pages(image, percent, seed)?;
+    let output = image.with_extension("out");
+    fs::create_dir(&output)?;
+    let wanted: Vec<&str> = subject
+        .processes
+        .iter()
+        .filter(|process| process.pages.iter().all(|page| !zeroed.contains(page)))
+        .map(|process| process.address.as_str())
+        .collect();
+    let outcome = run(program, image, &subject.repository, &output, Duration::from_secs(options.seconds))
+        .and_then(|run| Ok((missing(&output, &wanted).with_context(|| run.to_string())?, run)));
+    let name = format!("{}, {percent} %, seed {seed}", subject.guest.name);
+    let good = match outcome {
+        Ok((lost, run)) if lost.is_empty() && run.errors.is_empty() && run.code == 3 => {
+            println!("ok    {name}: {run}, {} processes kept", wanted.len());
+            true
+        }
+        Ok((lost, run)) => {
+            println!("FAIL  {name}: {run}, lost {} of {} processes", lost.len(), wanted.len());
+            false
+        }
+        Err(error) => {
+            println!("FAIL  {name}: {error:#}");
+            false
+        }
+    };
+    fs::remove_dir_all(&output)?;
+    restore(image, &subject.guest.raw(), &zeroed)?;
+    Ok(good)
 }
 
 /// The processes of the intact image with the pages their structures are in.
@@ -142,24 +184,39 @@ fn zero_pages(image: &Path, percent: u64, seed: u64) -> Result<BTreeSet<u64>> {
     Ok(zeroed)
 }
 
+/// Writes the pages of the intact file over those of its copy.
+fn restore(image: &Path, intact: &Path, pages: &BTreeSet<u64>) -> Result<()> {
+    let mut from = File::open(intact)?;
+    let mut to = File::options().write(true).open(image)?;
+    let mut bytes = [0; 4096];
+    for page in pages {
+        from.seek(SeekFrom::Start(page * PAGE))?;
+        from.read_exact(&mut bytes)?;
+        to.seek(SeekFrom::Start(page * PAGE))?;
+        to.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
 /// What became of a run of all commands.
 struct Run {
     code: i32,
     commands: usize,
     seconds: f64,
-    /// Commands that neither ended well nor with less than everything.
-    bad: Vec<String>,
+    /// What went wrong with commands that neither ended well nor with less than everything.
+    errors: Vec<String>,
 }
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} commands, exit code {}, {:.1} s", self.commands, self.code, self.seconds)
+        write!(f, "{} commands, exit code {}, {:.1} s", self.commands, self.code, self.seconds)?;
+        self.errors.iter().try_for_each(|error| write!(f, "; {error}"))
     }
 }
 
 fn run(program: &Path, image: &Path, repository: &Path, output: &Path, limit: Duration) -> Result<Run> {
     let started = Instant::now();
-    let lines = output.join("lines");
+    let (lines, errors) = (output.join("lines"), output.join("errors"));
     let mut child = Command::new(program)
         .args(["--format", "json", "--offline", "--repository_path"])
         .arg(repository)
@@ -171,7 +228,7 @@ fn run(program: &Path, image: &Path, repository: &Path, output: &Path, limit: Du
         .env("HOME", "/nonexistent")
         .stdin(Stdio::null())
         .stdout(File::create(&lines)?)
-        .stderr(Stdio::null())
+        .stderr(File::create(&errors)?)
         .spawn()?;
     let code = wait(&mut child, limit)?;
     let text = fs::read_to_string(&lines)?;
@@ -182,13 +239,13 @@ fn run(program: &Path, image: &Path, repository: &Path, output: &Path, limit: Du
             Some((words.next()?, words.next()?))
         })
         .collect();
+    let mut errors: Vec<String> = fs::read_to_string(&errors)?
+        .lines()
+        .filter_map(|line| line.strip_prefix("rekal: error: ").map(str::to_owned))
+        .collect();
     let bad = results.iter().filter(|(_, code)| !["0", "3"].contains(code));
-    Ok(Run {
-        code,
-        commands: results.len(),
-        seconds: started.elapsed().as_secs_f64(),
-        bad: bad.map(|(name, code)| format!("{name} exit code {code}")).collect(),
-    })
+    errors.extend(bad.map(|(name, code)| format!("{name} has exit code {code}")));
+    Ok(Run { code, commands: results.len(), seconds: started.elapsed().as_secs_f64(), errors })
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Result<i32> {

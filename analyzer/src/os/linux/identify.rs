@@ -1,63 +1,50 @@
 //! Which Linux kernel is in an image, which profile describes it, and where KASLR put it.
 //!
 //! Evidence, best first: the container's VMCOREINFO note; VMCOREINFO in memory; the banner `Linux version ...`; the idle
-//! task's name `swapper/0`. Each piece gives a hypothesis: by how much the kernel image was moved in physical memory.
-//! A hypothesis holds when the page tables it implies map the image back to itself and the profile's symbols read what
-//! they must. A profile that fails is refused, with the probe that failed. Every decision is logged.
+//! task's name `swapper/0`; what `remains` finds in a damaged image. Each piece gives a hypothesis: by how much the kernel image
+//! was moved in physical memory. A hypothesis holds when the page tables it implies map the image back to itself, or the pointers
+//! in it tell the same place, and the profile's symbols read what they must. A profile that fails is refused, with the probe that
+//! failed. Every decision is logged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memchr::memmem;
-use memory::{AddressSpace, CHUNK, Image, VirtualSpace, find_bytes, scan_first};
-use object::{Absent, Missing, Read};
+use memory::{AddressSpace, CHUNK, Image, find_bytes, scan_first};
 use profile::Profile;
 use profile::names::{BuildId, ProfileName, release_of_banner};
 use repository::{Candidate as ProfileCandidate, LinuxEvidence, LoadError, Loaded};
 
-use super::arch::{self, Arch, shifted};
 use super::carve::{carve, kernel_symbols};
 use super::kernel::{Kernel, Layout};
+use super::nearest;
+use super::place::{Hypothesis, hypotheses, locate, locate_remains};
+use super::remains::{self, TopTable};
 use super::verify::verify;
 use super::vmcoreinfo::{MAX_LEN, VmcoreInfo};
-use super::{nearest, ram_start};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::os::System;
 use crate::session::Session;
 
-/// Most copies of a banner or task name that are looked at.
+/// Most copies of a banner that are looked at.
 const MAX_HITS: usize = 512;
-/// Most places of a kernel for which it is tried where RAM begins.
-const MAX_RAM_STARTS: usize = 8;
-
-/// Why a kernel is believed to stand somewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hypothesis {
-    /// Run-time minus link-time physical address, modulo 2^64.
-    pub physical_shift: u64,
-    /// Physical address of the first byte of the image file.
-    pub ram_start: u64,
-    /// Where the belief comes from.
-    pub source: String,
-}
-
-impl Hypothesis {
-    /// A belief.
-    pub(super) fn at(physical_shift: u64, ram_start: u64, source: String) -> Self {
-        Self { physical_shift, ram_start, source }
-    }
-}
+/// Most places that are tried without page tables.
+const MAX_REMAINS: usize = 16;
 
 /// What an image says of its kernel before any profile is known.
 #[derive(Default)]
-struct Evidence {
-    vmcoreinfo: Vec<(VmcoreInfo, String)>,
+pub(super) struct Evidence {
+    pub(super) vmcoreinfo: Vec<(VmcoreInfo, String)>,
     banners: Vec<String>,
     /// Physical addresses of texts that look like banners.
-    banner_hits: Vec<u64>,
+    pub(super) banner_hits: Vec<u64>,
     /// Where the kernel's own symbols, carved out of the image, put it.
-    carved: Option<Hypothesis>,
+    pub(super) carved: Option<Hypothesis>,
+    /// Releases named by modules and by the kernel's `utsname`.
+    releases: BTreeSet<String>,
+    /// First page tables.
+    pub(super) tables: Vec<TopTable>,
 }
 
 /// A profile under test.
@@ -81,7 +68,7 @@ pub(super) fn identify(session: &Session) -> Result<Kernel, Error> {
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     // Cheap evidence first: memory is searched for more only when it did not lead to a kernel.
-    for stage in [Stage::Notes, Stage::VmcoreInfo, Stage::Banner] {
+    for stage in [Stage::Notes, Stage::VmcoreInfo, Stage::Banner, Stage::Remains] {
         evidence.gather(stage, &*image.space);
         load_candidates(session, &evidence, &mut candidates, &mut diagnosis)?;
         for candidate in &mut candidates {
@@ -171,7 +158,7 @@ fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagno
     let build_id = profile.metadata_str("BuildID").and_then(BuildId::from_hex);
     let mut candidate =
         Candidate { name: NAME.to_owned(), source: "the image".to_owned(), profile, tried: BTreeSet::new() };
-    let kernel = try_candidate(session, evidence, Stage::Banner, &mut candidate, diagnosis)?;
+    let kernel = try_candidate(session, evidence, Stage::Remains, &mut candidate, diagnosis)?;
     let kept = build_id.map(|id| ProfileName::linux_build_id(&id)).and_then(|name| {
         session.repositories().ok()?.keep(&name, &document).ok()?;
         Some(format!("; it is kept as {name}"))
@@ -194,10 +181,12 @@ pub fn looks_like(image: &Image) -> bool {
 
 /// How far the search for evidence went.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+pub(super) enum Stage {
     Notes,
     VmcoreInfo,
     Banner,
+    /// What is left where all that is damaged.
+    Remains,
 }
 
 impl Evidence {
@@ -206,6 +195,10 @@ impl Evidence {
             Stage::Notes => {}
             Stage::VmcoreInfo => self.find_vmcoreinfo(space),
             Stage::Banner => self.find_banners(space),
+            Stage::Remains => {
+                self.releases = remains::releases(space);
+                self.tables = remains::top_tables(space);
+            }
         }
     }
 
@@ -257,7 +250,12 @@ impl Evidence {
             banner: Some(banner.clone()),
             release: release_of_banner(banner).map(str::to_owned),
         });
-        from_info.chain(from_banner).collect()
+        let others = self.releases.iter().map(|release| LinuxEvidence {
+            build_id: None,
+            banner: None,
+            release: Some(release.clone()),
+        });
+        from_info.chain(from_banner).chain(others).collect()
     }
 
     fn describe(&self, diagnosis: &mut Diagnosis) {
@@ -266,6 +264,9 @@ impl Evidence {
         }
         for banner in &self.banners {
             diagnosis.kernel(release_of_banner(banner).unwrap_or(banner), None, &format!("banner: {banner}"));
+        }
+        for release in &self.releases {
+            diagnosis.kernel(release, None, "named by modules or utsname in memory");
         }
     }
 }
@@ -339,16 +340,35 @@ fn try_candidate(
     if is_exact(profile, evidence) {
         diagnosis.exact();
     }
-    for hypothesis in hypotheses(evidence, stage, profile, image) {
+    let hypotheses = hypotheses(evidence, stage, profile, image);
+    for hypothesis in &hypotheses {
         if !tried.insert((hypothesis.physical_shift, hypothesis.ram_start)) {
             continue;
         }
-        let located = locate(profile, &image.space, &hypothesis)
+        let located = locate(profile, &image.space, hypothesis)
             .map(|layout| with_overrides(session, layout))
             .and_then(|layout| verify(profile, &image.space, layout, &evidence.vmcoreinfo).map(|()| layout));
         match located {
             Ok(layout) => {
                 diagnosis.decided(format!("{name} fits: {}", hypothesis.source));
+                let decisions = diagnosis.decisions().to_vec();
+                let named = (name.clone(), source.clone());
+                return Some(Kernel::new(Arc::clone(profile), &image.space, layout, named, decisions));
+            }
+            Err(reason) => diagnosis.refused(name, &format!("{}: {reason}", hypothesis.source)),
+        }
+    }
+    let remaining = if stage >= Stage::Remains { hypotheses.as_slice() } else { &[] };
+    for hypothesis in remaining.iter().take(MAX_REMAINS) {
+        let located =
+            locate_remains(profile, &image.space, hypothesis, &evidence.tables).and_then(|(layout, how)| {
+                let layout = with_overrides(session, layout);
+                verify(profile, &image.space, layout, &evidence.vmcoreinfo).map(|()| (layout, how))
+            });
+        match located {
+            Ok((layout, how)) => {
+                diagnosis.decided(format!("{name} fits: {}; {how}", hypothesis.source));
+                session.notes.partial(format!("the kernel's page tables are damaged: {how}"));
                 let decisions = diagnosis.decisions().to_vec();
                 let named = (name.clone(), source.clone());
                 return Some(Kernel::new(Arc::clone(profile), &image.space, layout, named, decisions));
@@ -377,124 +397,6 @@ fn is_exact(profile: &Profile, evidence: &Evidence) -> bool {
     ours.is_some() && evidence.vmcoreinfo.iter().any(|(info, _)| info.build_id() == ours)
 }
 
-/// Where the evidence puts the kernel that `profile` describes.
-fn hypotheses(evidence: &Evidence, stage: Stage, profile: &Profile, image: &Image) -> Vec<Hypothesis> {
-    let alignment = Arch::of(profile).alignment();
-    let mut found: Vec<Hypothesis> = Vec::new();
-    let mut add = |physical_shift: u64, source: String| {
-        if physical_shift.is_multiple_of(alignment)
-            && !found.iter().any(|h| h.physical_shift == physical_shift)
-        {
-            found.push(Hypothesis::at(physical_shift, 0, source));
-        }
-    };
-    if let Some(Hypothesis { physical_shift, source, .. }) = &evidence.carved {
-        add(*physical_shift, source.clone());
-    }
-    let told = |info: &VmcoreInfo| told_shift(profile, info);
-    for (info, source) in &evidence.vmcoreinfo {
-        if let Some(shift) = told(info) {
-            add(shift, source.clone());
-        }
-    }
-    if stage < Stage::Banner {
-        return found;
-    }
-    let mut seen: Vec<Hypothesis> = Vec::new();
-    if let Some(link) = profile.symbol("linux_banner").and_then(|symbol| link_to_physical(profile, symbol)) {
-        let banners = evidence.banner_hits.iter();
-        seen.extend(
-            banners.map(|&hit| {
-                Hypothesis::at(hit.wrapping_sub(link), 0, format!("banner at physical {hit:#x}"))
-            }),
-        );
-    }
-    seen.extend(candidates(profile, &*image.space));
-    for hypothesis in &seen {
-        add(hypothesis.physical_shift, hypothesis.source.clone());
-    }
-    let is_raw = image.layers.last().is_some_and(|layer| layer.starts_with("raw"));
-    if Arch::of(profile) == Arch::Arm64 && is_raw {
-        let known = evidence.vmcoreinfo.iter().find_map(|(info, _)| told(info));
-        seen.retain(|hypothesis| hypothesis.physical_shift.is_multiple_of(alignment));
-        seen.dedup_by_key(|hypothesis| hypothesis.physical_shift);
-        found.extend(seen.into_iter().take(MAX_RAM_STARTS).find_map(|hypothesis| {
-            let start = ram_start::find(profile, &image.space, hypothesis.physical_shift, known)?;
-            let source = format!("{}, RAM begins at {start:#x}", hypothesis.source);
-            Some(Hypothesis::at(hypothesis.physical_shift.wrapping_add(start), start, source))
-        }));
-    }
-    found
-}
-
-/// The physical shift by VMCOREINFO: `phys_base` on x86-64, `kimage_voffset` on ARM64.
-fn told_shift(profile: &Profile, info: &VmcoreInfo) -> Option<u64> {
-    let offset = info.kernel_offset().unwrap_or(0);
-    match Arch::of(profile) {
-        Arch::Amd64 => Some(info.phys_base()?.wrapping_add(offset)),
-        Arch::I386 => None,
-        Arch::Arm64 => Some(arch::text(profile)?.wrapping_add(offset).wrapping_sub(info.image_offset()?)),
-    }
-}
-
-/// Hypotheses from the idle task: its name `swapper/0` stands in `init_task.comm` (`swapper` on one-CPU kernels).
-fn candidates(profile: &Profile, space: &dyn AddressSpace) -> Vec<Hypothesis> {
-    let mut found: Vec<Hypothesis> = Vec::new();
-    let link = profile.symbol("init_task").and_then(|symbol| link_to_physical(profile, symbol));
-    let comm = profile.struct_def("task_struct").ok().flatten().and_then(|task| task.fields.get("comm"));
-    let (Some(link), Some(comm)) = (link, comm) else { return found };
-    for hit in find_bytes(space, b"swapper/0\0\0\0\0\0\0\0", MAX_HITS) {
-        let physical_shift = hit.wrapping_add_signed(comm.offset.wrapping_neg()).wrapping_sub(link);
-        let known = found.iter().any(|h| h.physical_shift == physical_shift);
-        if physical_shift.is_multiple_of(Arch::of(profile).alignment()) && !known {
-            found.push(Hypothesis::at(physical_shift, 0, format!("swapper/0 at physical {hit:#x}")));
-        }
-    }
-    found
-}
-
-/// One hypothesis tested.
-pub struct Located {
-    /// The hypothesis.
-    pub hypothesis: Hypothesis,
-    /// The page table root it implies, physical.
-    pub dtb: Read<u64>,
-    /// Where the kernel then stands, or why the hypothesis does not hold.
-    pub outcome: Result<Layout, String>,
-}
-
-impl Located {
-    /// Where the hypothesis comes from, and why it does not hold if it does not.
-    #[must_use]
-    pub fn comment(&self) -> String {
-        match &self.outcome {
-            Ok(_) => self.hypothesis.source.clone(),
-            Err(reason) => format!("{}: {reason}", self.hypothesis.source),
-        }
-    }
-}
-
-/// Every hypothesis about where this kernel stands, tested: the one in use first, then those of the idle task's name.
-#[must_use]
-pub fn located(kernel: &Kernel) -> Vec<Located> {
-    let profile = kernel.target().types().profile();
-    let in_use = Hypothesis {
-        physical_shift: kernel.layout().physical_shift,
-        ram_start: 0, // of the kernel's view of physical memory
-        source: kernel.decisions().last().cloned().unwrap_or_default(),
-    };
-    let others = candidates(profile, &**kernel.physical());
-    let others = others.into_iter().filter(|h| h.physical_shift != in_use.physical_shift);
-    std::iter::once(in_use.clone())
-        .chain(others)
-        .map(|hypothesis| {
-            let dtb = page_table_root(profile, hypothesis.physical_shift).map_err(Absent::from);
-            let outcome = locate(profile, kernel.physical(), &hypothesis);
-            Located { hypothesis, dtb, outcome }
-        })
-        .collect()
-}
-
 /// The user's `--dtb` and `--kernel_slide` win over what was found.
 fn with_overrides(session: &Session, layout: Layout) -> Layout {
     Layout {
@@ -502,55 +404,4 @@ fn with_overrides(session: &Session, layout: Layout) -> Layout {
         slide: session.config.kernel_slide.unwrap_or(layout.slide),
         ..layout
     }
-}
-
-/// Link-time physical address of a link-time virtual one.
-fn link_to_physical(profile: &Profile, symbol: u64) -> Option<u64> {
-    symbol.checked_sub(Arch::of(profile).link_base(profile)?)
-}
-
-/// Physical address of the kernel's page table root: `init_top_pgt` (v4.13), `init_level4_pgt` before, `swapper_pg_dir`
-/// on 32 bits and on ARM64.
-fn page_table_root(profile: &Profile, physical_shift: u64) -> Result<u64, Missing> {
-    ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"]
-        .into_iter()
-        .find_map(|name| profile.symbol(name))
-        .and_then(|symbol| link_to_physical(profile, symbol))
-        .map(|address| address.wrapping_add(physical_shift))
-        .ok_or_else(|| Missing::Symbol("init_top_pgt".into()))
-}
-
-/// Finds the page tables and the virtual slide that go with a physical shift.
-pub(super) fn locate(
-    profile: &Profile,
-    physical: &Arc<dyn AddressSpace>,
-    hypothesis: &Hypothesis,
-) -> Result<Layout, String> {
-    let shift = hypothesis.physical_shift;
-    let dtb = page_table_root(profile, shift).map_err(|missing| missing.to_string())?;
-    // ARM64 does not map what is in front of _stext.
-    let text = profile
-        .symbol("_stext")
-        .or_else(|| profile.symbol("_text"))
-        .ok_or("the profile has no symbol _stext")?;
-    let text_physical = link_to_physical(profile, text)
-        .map(|address| address.wrapping_add(shift))
-        .ok_or("the profile's addresses are outside the kernel's window")?;
-    let physical = shifted(physical, hypothesis.ram_start);
-    if let Err(fault) = physical.read_u64(dtb) {
-        return Err(format!("the kernel's page tables at physical {dtb:#x} are missing: {fault}"));
-    }
-    for (mode, start, end) in Arch::of(profile).modes(profile) {
-        let space = VirtualSpace::new(Arc::clone(&physical), mode, dtb);
-        let run = space
-            .runs(start, end)
-            .find(|run| text_physical.checked_sub(run.target).is_some_and(|offset| offset < run.len));
-        if let Some(run) = run {
-            let text_virtual = run.start.wrapping_add(text_physical.wrapping_sub(run.target));
-            let slide = text_virtual.wrapping_sub(text);
-            let ram_start = hypothesis.ram_start;
-            return Ok(Layout { paging: mode, dtb, slide, physical_shift: shift, ram_start });
-        }
-    }
-    Err(format!("no page table at physical {dtb:#x} maps the kernel text at physical {text_physical:#x}"))
 }

@@ -1,5 +1,6 @@
 //! The kernel of an image: its types, its address space, and where KASLR put it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use elsa::sync::FrozenMap;
@@ -11,7 +12,7 @@ use super::arch::{self, Arch};
 use super::linear::{Linear, Piece};
 use super::process_space::ProcessSpace;
 use super::swap::{Swap, SwapFile};
-use super::{identify, module_btf, overlay, time};
+use super::{identify, module_btf, overlay, task_scan, time};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::session::{Fact, Session};
@@ -22,6 +23,13 @@ const MAX_CPUS: u32 = 8192;
 
 /// Bytes of physical memory that 32-bit kernels map for good, at least: 896 MiB less what `vmalloc` was given.
 const LOW_MEMORY: u64 = 768 << 20;
+
+/// Distance of the direct map from physical memory is a multiple of this: `PUD_SIZE` (arch/x86/mm/kaslr.c).
+const DIRECT_MAP_ALIGNMENT: u64 = 1 << 30;
+/// Fewest bytes mapped at the distance that is taken for that of the direct map.
+const MIN_DIRECT_MAP: u64 = 8 << 20;
+/// Most runs of the kernel's half that are looked at for the direct map.
+const MAX_RUNS: usize = 1 << 20;
 
 /// Where a kernel stands in memory.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +55,7 @@ pub struct Kernel {
     profile_name: String,
     profile_source: String,
     decisions: Vec<String>,
+    page_offset: Read<u64>,
     boot_time: OnceLock<Read<Time>>,
     /// Its BTF, for those of modules.
     btf: OnceLock<Read<Vec<u8>>>,
@@ -76,14 +85,16 @@ impl Kernel {
             profile_name,
             profile_source,
             decisions,
+            page_offset: Err(Absent::Malformed("not looked for yet")),
             boot_time: OnceLock::new(),
             btf: OnceLock::new(),
             modules: FrozenMap::new(),
             swap: OnceLock::new(),
         };
         // The direct map's address is in the image, so the image comes first.
-        let image: Vec<Piece> = kernel.image_piece().into_iter().collect();
-        kernel.see(image.clone());
+        let image = image_piece(kernel.target.types().profile(), &layout);
+        kernel.see(image.into_iter().collect());
+        kernel.page_offset = kernel.find_page_offset();
         let direct = kernel.direct_map();
         kernel.see(image.into_iter().chain(direct).collect());
         kernel
@@ -93,14 +104,6 @@ impl Kernel {
     fn see(&mut self, pieces: Vec<Piece>) {
         let space = Linear::new(Arc::clone(&self.space), pieces);
         self.target = self.target.with_space(Arc::new(space));
-    }
-
-    /// Where the kernel's image is.
-    fn image_piece(&self) -> Option<Piece> {
-        let base = self.arch().link_base(self.target.types().profile())?;
-        let (start, end) = (self.target.symbol("_text").ok()?, self.target.symbol("_end").ok()?);
-        let linked = start.wrapping_sub(self.layout.slide).wrapping_sub(base);
-        Some(Piece { start, end, physical: linked.wrapping_add(self.layout.physical_shift) })
     }
 
     /// Where all of physical memory is; of 32-bit kernels what is mapped for good.
@@ -225,9 +228,26 @@ impl Kernel {
     /// not have the image (arch/arm64/include/asm/memory.h).
     /// `page_offset_base` where `CONFIG_RANDOMIZE_MEMORY` moves it (arch/x86/include/asm/page_64_types.h), else the
     /// constant of the paging mode (Documentation/arch/x86/x86_64/mm.rst, since v4.20).
+    /// Where that variable is lost, what the page tables or the processes say.
     pub fn page_offset(&self) -> Read<u64> {
+        self.page_offset.clone()
+    }
+
+    fn find_page_offset(&mut self) -> Read<u64> {
         if let Ok(symbol) = self.target.symbol("page_offset_base") {
-            return self.target.read_u64(symbol);
+            let why = match self.target.read_u64(symbol) {
+                Ok(base) if base >> 63 == 1 && base.is_multiple_of(DIRECT_MAP_ALIGNMENT) => return Ok(base),
+                Ok(_) => Absent::Malformed("page_offset_base"),
+                Err(why) => why,
+            };
+            let by_tasks = || task_scan::direct_map(&self.target, &*self.physical, DIRECT_MAP_ALIGNMENT);
+            let found = match self.direct_map_in_tables() {
+                Some(base) => Some((base, "page tables have")),
+                None => by_tasks().map(|base| (base, "pointers of processes to themselves have")),
+            };
+            let (base, who) = found.ok_or(why)?;
+            self.decisions.push(format!("page_offset_base is lost; {who} the direct map at {base:#x}"));
+            return Ok(base);
         }
         let profile = self.target.types().profile();
         let levels = self.layout.paging.levels.len();
@@ -246,6 +266,22 @@ impl Kernel {
                 Ok(first.wrapping_sub(start))
             }
         }
+    }
+
+    /// Where page tables of x86-64 have the direct map: the distance between virtual and physical addresses that most of the
+    /// upper half has.
+    fn direct_map_in_tables(&self) -> Option<u64> {
+        let mut votes: HashMap<u64, u64> = HashMap::new();
+        let first = self.layout.paging.canonical(1 << (self.layout.paging.bits - 1));
+        for run in self.space.runs(first, arch::START_KERNEL_MAP).take(MAX_RUNS) {
+            let base = run.start.wrapping_sub(run.target);
+            if base.is_multiple_of(DIRECT_MAP_ALIGNMENT) && base >= first {
+                let votes = votes.entry(base).or_default();
+                *votes = votes.saturating_add(run.len);
+            }
+        }
+        let (base, bytes) = votes.into_iter().max_by_key(|&(base, bytes)| (bytes, base))?;
+        (bytes >= MIN_DIRECT_MAP).then_some(base)
     }
 
     /// End of the user's part of the address space, exclusive.
@@ -291,6 +327,17 @@ impl Kernel {
         let set = |cpu: &u32| bytes.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 == 1);
         Ok((0..limit).filter(set).collect())
     }
+}
+
+/// Where the kernel's image is.
+pub(super) fn image_piece(profile: &Profile, layout: &Layout) -> Option<Piece> {
+    let (text, end) = (profile.symbol("_text")?, profile.symbol("_end")?);
+    let linked = text.wrapping_sub(Arch::of(profile).link_base(profile)?);
+    Some(Piece {
+        start: text.wrapping_add(layout.slide),
+        end: end.wrapping_add(layout.slide),
+        physical: linked.wrapping_add(layout.physical_shift),
+    })
 }
 
 /// Types of a Linux profile, without memory.

@@ -147,7 +147,7 @@ pub fn each_file(
     let kernel = session.fact::<KernelFact>()?;
     let paths = Paths::of_init(session, &kernel)?;
     let Some(namespace) = namespaces(session, &kernel)?.into_iter().next() else {
-        return Err(Error::analysis("no process with a mount namespace was found"));
+        return Err(Error::damaged("no process with a mount namespace was found"));
     };
     let root = namespace.root.clone().map_err(Error::from)?;
     let (mounts, end) = namespace.mounts();

@@ -130,7 +130,7 @@ fn ring(notes: &Notes, target: &Target, addr: u64) -> Result<Vec<Record>, Error>
     let ring = Ring::at(target, addr);
     let (count_bits, size_bits) = (ring.count_bits()?, ring.size_bits()?);
     if count_bits > MAX_BITS || size_bits > MAX_BITS {
-        return Err(Error::analysis(format!(
+        return Err(Error::damaged(format!(
             "printk ring buffer has implausible sizes: 2^{count_bits} records, 2^{size_bits} bytes"
         )));
     }
@@ -319,7 +319,7 @@ fn plain(notes: &Notes, target: &Target) -> Result<Vec<Record>, Error> {
     let size = u64::from(target.read_u32(target.symbol("log_buf_len")?)?);
     let end = u64::from(target.read_u32(target.symbol("log_end")?)?);
     if !size.is_power_of_two() || size > MAX_PLAIN {
-        return Err(Error::analysis(format!("log buffer has an implausible size: {size}")));
+        return Err(Error::damaged(format!("log buffer has an implausible size: {size}")));
     }
     let mut bytes = vec![0; usize::try_from(size).map_err(|_| Absent::Malformed("size of the log"))?];
     let gaps = target.space().read_padded(buffer, &mut bytes);

@@ -10,7 +10,7 @@ use memory::AddressSpace;
 use profile::Profile;
 
 use super::arch::{Arch, shifted};
-use super::identify::{Hypothesis, locate};
+use super::place::{Hypothesis, locate};
 
 /// Distances are tried in these steps: banks of RAM begin at multiples of 1 GiB nearly always, of 16 MiB on small boards.
 const STEPS: [u64; 2] = [1 << 30, 16 << 20];

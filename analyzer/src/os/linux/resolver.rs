@@ -297,7 +297,7 @@ fn no_symbol(name: &str) -> Error {
 }
 
 fn no_symbols(module: &str, why: &Absent) -> Error {
-    Error::analysis(format!("symbols of module {module} cannot be read: {why}"))
+    Error::damaged(format!("symbols of module {module} cannot be read: {why}"))
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout};
 
 use super::task_scan::{self, Life};
 use super::views::{self, Method};
-use super::{Kernel, ProcessSpace};
+use super::{Kernel, KernelFact, ProcessSpace};
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{Fact, Session};
 use crate::table::{ObjRef, Time, text_of};
 
 /// `PF_KTHREAD`: the task never had a user address space (include/linux/sched.h).
@@ -150,22 +150,36 @@ impl<'k> Task<'k> {
 /// Where the list is torn, its rest is looked for by all other means: the table of pids, the tree of children, and what
 /// looks like a process in physical memory.
 pub fn processes<'k>(session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
-    let (mut found, end) = views::task_list(kernel)?;
-    let notes = &session.notes;
-    if end != End::Complete {
-        notes.walk("init_task.tasks", &end);
-        let listed = found.len();
-        for method in [Method::PidHashTable, Method::Children] {
-            found.extend(method.tasks(notes, kernel).unwrap_or_default());
-        }
-        let alive = |addr: &u64| Life::of(&Task::at(kernel.target(), *addr)) != Ok(Life::Dead);
-        found.extend(task_scan::scan(notes, kernel).unwrap_or_default().into_iter().filter(alive));
-        let more = found.len().saturating_sub(listed);
-        notes.info(format!("{more} processes that the torn list lacks were found by other ways"));
-    }
-    let mut tasks: Vec<Task<'k>> = found.into_iter().map(|addr| Task::at(kernel.target(), addr)).collect();
+    let found = session.fact::<Found>()?;
+    let mut tasks: Vec<Task<'k>> = found.iter().map(|addr| Task::at(kernel.target(), *addr)).collect();
     sort_by_pid(&mut tasks);
     Ok(tasks)
+}
+
+/// Addresses of [`processes`].
+struct Found;
+
+impl Fact for Found {
+    type Value = BTreeSet<u64>;
+    const NAME: &'static str = "linux processes";
+
+    fn compute(session: &Session) -> Result<BTreeSet<u64>, Error> {
+        let kernel = &*session.fact::<KernelFact>()?;
+        let (mut found, end) = views::task_list(kernel)?;
+        let notes = &session.notes;
+        if end != End::Complete {
+            notes.walk("init_task.tasks", &end);
+            let listed = found.len();
+            for method in [Method::PidHashTable, Method::Children] {
+                found.extend(method.tasks(notes, kernel).unwrap_or_default());
+            }
+            let alive = |addr: &u64| Life::of(&Task::at(kernel.target(), *addr)) != Ok(Life::Dead);
+            found.extend(task_scan::scan(notes, kernel).unwrap_or_default().into_iter().filter(alive));
+            let more = found.len().saturating_sub(listed);
+            notes.info(format!("{more} processes that the torn list lacks were found by other ways"));
+        }
+        Ok(found)
+    }
 }
 
 /// The processes that any of the methods finds, sorted by pid, then address.

@@ -7,7 +7,9 @@
 //! An exited process stays until its slab object is used again or its page is given to something else; nothing tells
 //! how many were overwritten. With `init_on_free=1` none stay. Single threads are not looked for.
 
-use memory::{CHUNK, Piece};
+use std::collections::HashMap;
+
+use memory::{AddressSpace, CHUNK, Piece};
 use object::{Ptr, Read, Target, layout};
 
 use super::Kernel;
@@ -22,6 +24,8 @@ const PID_MAX: u32 = 4 << 20;
 const COMM: usize = 16;
 /// Largest `task_struct` believed: 64 KiB; those of distribution kernels have about 10.
 const MAX_SIZE: u64 = 64 << 10;
+/// Fewest processes that tell where the direct map is.
+const MIN_WITNESSES: usize = 3;
 
 layout! {
     struct Released / ReleasedLayout = "task_struct" {
@@ -99,29 +103,55 @@ impl Offsets {
         })
     }
 
-    /// Whether a process stands at `at` of `bytes`, which is at `address` in the direct map.
-    fn fits(&self, bytes: &[u8], at: usize, address: u64) -> bool {
-        let number = |offset: usize, width: usize| {
-            let start = at.checked_add(offset)?;
-            let bytes = bytes.get(start..start.checked_add(width)?)?;
-            Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-        };
-        let pointer = |offset| number(offset, self.width);
-        // First what is false nearly everywhere.
-        if pointer(self.group_leader) != Some(address) {
-            return false;
-        }
+    /// Addresses of the processes in a piece of memory, by what they point to themselves with; none is checked against where
+    /// memory is.
+    fn places<'p>(&'p self, piece: &'p Piece<'_>) -> impl Iterator<Item = (usize, u64)> + 'p {
+        // Pieces begin at pages, but those of odd images may not.
+        let first =
+            (0..ALIGNMENT).find(|at| (piece.addr.wrapping_add(*at as u64)).is_multiple_of(ALIGNMENT as u64));
+        let places = (first.unwrap_or(0)..piece.own).step_by(ALIGNMENT);
+        places.filter_map(|at| Some((at, self.number(piece.bytes, at, self.group_leader, self.width)?)))
+    }
+
+    fn number(&self, bytes: &[u8], at: usize, offset: usize, width: usize) -> Option<u64> {
+        let start = at.checked_add(offset)?;
+        let bytes = bytes.get(start..start.checked_add(width)?)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// Whether what stands at `at` of `bytes` looks like a process.
+    fn fits(&self, bytes: &[u8], at: usize) -> bool {
         let links = [self.real_parent, self.tasks, self.children].into_iter();
         let in_kernel = |value: u64| value >= self.kernel_half && value.is_multiple_of(self.width as u64);
-        let pid = number(self.pid, 4);
+        let pid = self.number(bytes, at, self.pid, 4);
         let start = at.saturating_add(self.comm);
         let comm = bytes.get(start..start.saturating_add(COMM)).unwrap_or_default();
         pid.is_some_and(|pid| (1..=u64::from(PID_MAX)).contains(&pid))
-            && pid == number(self.tgid, 4)
+            && pid == self.number(bytes, at, self.tgid, 4)
             // Any byte may be in a name (prctl(2)), but it always ends.
             && comm.contains(&0)
-            && links.map(pointer).all(|link| link.is_some_and(in_kernel))
+            && links.map(|link| self.number(bytes, at, link, self.width)).all(|link| link.is_some_and(in_kernel))
     }
+}
+
+/// Where the direct map has physical address 0, by the processes in physical memory, each of which points to itself; only one that is
+/// a multiple of `alignment`, and that several agree about.
+pub(super) fn direct_map(target: &Target, physical: &dyn AddressSpace, alignment: u64) -> Option<u64> {
+    let offsets = Offsets::of(target, 1 << 63).ok()?;
+    let look = |piece: Piece<'_>| -> Vec<u64> {
+        let base = |(at, leader): (usize, u64)| {
+            let base = leader.wrapping_sub(piece.addr).wrapping_sub(at as u64);
+            let plausible = base >= offsets.kernel_half && base.is_multiple_of(alignment);
+            (plausible && offsets.fits(piece.bytes, at)).then_some(base)
+        };
+        offsets.places(&piece).filter_map(base).collect()
+    };
+    let mut votes: HashMap<u64, usize> = HashMap::new();
+    for base in memory::scan(physical, CHUNK, offsets.size, look).0 {
+        *votes.entry(base).or_default() += 1;
+    }
+    let (base, count) = votes.into_iter().max_by_key(|&(base, count)| (count, base))?;
+    (count >= MIN_WITNESSES).then_some(base)
 }
 
 /// Addresses of the processes found, ascending. What of the image could not be read is noted.
@@ -132,12 +162,10 @@ pub fn scan(notes: &Notes, kernel: &Kernel) -> Read<Vec<u64>> {
     let page_offset = kernel.page_offset()?;
     let offsets = Offsets::of(kernel.target(), page_offset)?;
     let look = |piece: Piece<'_>| -> Vec<u64> {
-        // Pieces begin at pages, but those of odd images may not.
-        let first =
-            (0..ALIGNMENT).find(|at| (piece.addr.wrapping_add(*at as u64)).is_multiple_of(ALIGNMENT as u64));
-        let places = (first.unwrap_or(0)..piece.own).step_by(ALIGNMENT);
         let address = |at: usize| page_offset.wrapping_add(piece.addr).wrapping_add(at as u64);
-        places.filter(|at| offsets.fits(piece.bytes, *at, address(*at))).map(address).collect()
+        // First what is false nearly everywhere.
+        let places = offsets.places(&piece).filter(|(at, leader)| *leader == address(*at));
+        places.filter(|(at, _)| offsets.fits(piece.bytes, *at)).map(|(_, leader)| leader).collect()
     };
     let (mut found, gaps) = memory::scan(kernel.physical().as_ref(), CHUNK, offsets.size, look);
     if let Some((address, fault)) = gaps.first {

@@ -1,7 +1,7 @@
 //! Probes that tell the right profile from a wrong one.
 //!
 //! A probe agrees, disagrees, or is torn: its memory is missing or was zeroed. One that disagrees refuses the profile; torn
-//! ones prove nothing, so a damaged image is still identified as long as one probe agrees.
+//! ones prove nothing, so a damaged image is still identified as long as one probe agrees, or the pointers in the kernel's image do.
 
 use std::sync::Arc;
 
@@ -11,9 +11,14 @@ use profile::Profile;
 use profile::names::release_of_banner;
 
 use super::arch::shifted;
-use super::kernel::{Layout, target};
+use super::kernel::{Layout, image_piece, target};
+use super::linear::Linear;
+use super::remains;
 use super::vmcoreinfo::VmcoreInfo;
 use crate::table::text_of;
+
+/// Bytes of the smallest page.
+const PAGE: u64 = 4096;
 
 /// What a probe found.
 enum Probe {
@@ -30,7 +35,9 @@ pub(super) fn verify(
     layout: Layout,
     vmcoreinfo: &[(VmcoreInfo, String)],
 ) -> Result<(), String> {
-    let space = VirtualSpace::new(shifted(physical, layout.ram_start), layout.paging, layout.dtb);
+    let physical = shifted(physical, layout.ram_start);
+    let tables = Arc::new(VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb));
+    let space = Linear::new(tables, image_piece(profile, &layout).into_iter().collect());
     let target = target(Arc::clone(profile), Arc::new(space), layout.slide);
     let idle = idle_task(&target)?;
     let (banner, text) = banner(profile, &target)?;
@@ -44,7 +51,11 @@ pub(super) fn verify(
             agreed |= symbols > 0;
         }
     }
-    if agreed {
+    let by_pointers = || {
+        remains::slide(profile, &*physical, layout.physical_shift)
+            .is_some_and(|(slide, _)| slide == layout.slide)
+    };
+    if agreed || by_pointers() {
         Ok(())
     } else {
         Err("nothing that could confirm the profile is readable in the image".to_owned())
@@ -83,15 +94,20 @@ fn banner(profile: &Profile, target: &Target) -> Result<(Probe, Option<String>),
     if bytes.is_empty() {
         return Ok((Probe::Torn, None));
     }
-    let banner = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    let text = String::from_utf8_lossy(&bytes);
+    let expected = profile.metadata_str("Banner").map(str::trim_end);
+    let end = symbol.wrapping_add(bytes.len() as u64);
+    if end.is_multiple_of(PAGE) && expected.is_some_and(|banner| banner.starts_with(&*text)) {
+        return Ok((Probe::Torn, None)); // it goes on in a page that was zeroed
+    }
+    let banner = text.trim_end().to_owned();
     if !banner.starts_with("Linux version ") {
         return Err("linux_banner is no banner; the profile is of another kernel".to_owned());
     }
-    match profile.metadata_str("Banner") {
-        Some(expected) if expected.trim_end() != banner => Err(format!(
-            "the profile is of another kernel: {:?}, the image runs {banner:?}",
-            expected.trim_end()
-        )),
+    match expected {
+        Some(expected) if expected != banner => {
+            Err(format!("the profile is of another kernel: {expected:?}, the image runs {banner:?}"))
+        }
         _ => Ok((Probe::Agrees, Some(banner))),
     }
 }

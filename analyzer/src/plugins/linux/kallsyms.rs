@@ -42,11 +42,20 @@ impl Plugin for Kallsyms {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let letter = |kind: u8| char::from(kind).to_string();
-        let own = kernel_symbols(kernel.physical().as_ref())?;
-        if own.lost > 0 {
-            session.notes.partial(format!("{} symbols of the kernel cannot be read", own.lost));
-        }
-        for symbol in own.symbols {
+        let own = match kernel_symbols(kernel.physical().as_ref()) {
+            Ok(own) => {
+                if own.lost > 0 {
+                    session.notes.partial(format!("{} symbols of the kernel cannot be read", own.lost));
+                }
+                own.symbols
+            }
+            // Those of modules are elsewhere and may be there still.
+            Err(why) => {
+                session.notes.partial(why.to_string());
+                Vec::new()
+            }
+        };
+        for symbol in own {
             out.push(Row {
                 address: Address(symbol.address),
                 kind: Some(letter(symbol.kind)),

@@ -68,12 +68,14 @@ pub struct Hook {
 pub fn hooks(notes: &Notes, target: &Target) -> Result<Vec<Hook>, Error> {
     target.types().structure(Entries::STRUCT)?;
     let width = u64::from(target.types().model().pointer_size());
+    // Asked before, so that a list of namespaces that is lost is not taken for a kernel without hooks.
+    if !PROTOCOLS.iter().any(|(field, ..)| target.types().resolve(Net::STRUCT, field).is_ok()) {
+        return Err(Missing::Field { structure: Net::STRUCT.into(), field: "nf.hooks_ipv4".into() }.into());
+    }
     let mut found = Vec::new();
-    let mut known = false;
     for net in namespaces(notes, target)? {
         for (field, protocol, names) in PROTOCOLS {
             let Ok(place) = target.types().resolve(Net::STRUCT, field) else { continue };
-            known = true;
             let Type::Array { count: Some(count), .. } = place.ty else { continue };
             for point in 0..count.min(MAX_POINTS) {
                 let slot = net.addr().wrapping_add(place.offset).wrapping_add(point.wrapping_mul(width));
@@ -90,9 +92,6 @@ pub fn hooks(notes: &Notes, target: &Target) -> Result<Vec<Hook>, Error> {
                 });
             }
         }
-    }
-    if !known {
-        return Err(Missing::Field { structure: Net::STRUCT.into(), field: "nf.hooks_ipv4".into() }.into());
     }
     for (net, device) in devices(notes, target)? {
         let hooks = Ingress::at(target, device.addr());
