@@ -199,11 +199,29 @@ const VICTIM: (u64, &str) = (1888, "notepad.exe");
 /// A process listed before it.
 const BEFORE: u64 = 1524;
 
-/// Exit code and rows of each command, as `rekal batch` runs all that need no arguments.
+/// Exit code and rows of each command, as `rekal batch` runs all that need no arguments, and some that do.
 fn all_commands(image: &Image) -> BTreeMap<String, (i32, Vec<Value>)> {
+    let mut found = batch(image, &[]);
+    // Addresses and pages of every kind, mapped and not; the numbers are the same before and after the damage.
+    let pages = (0..6).map(|n| format!("{:#x}", 0x200_0000 + n * 0x12_3000)).collect::<Vec<_>>();
+    let mut commands = vec![format!("pas2vas {}", pages.join(" "))];
+    commands.push("vtop 0x300000 604 1524 1888".to_owned());
+    found.extend(batch(image, &commands.iter().map(String::as_str).collect::<Vec<_>>()));
+    for page in &pages {
+        for (name, result) in
+            batch(image, &[&format!("ptov {page}"), &format!("pfn {}", &page[..page.len() - 3])])
+        {
+            found.insert(format!("{name} {page}"), result);
+        }
+    }
+    found
+}
+
+/// Exit code and rows of some commands, or of all that need no arguments.
+fn batch(image: &Image, commands: &[&str]) -> BTreeMap<String, (i32, Vec<Value>)> {
     let output_dir = tempfile::tempdir().unwrap();
     let mut process = image.command(&["--format", "json", "--output_dir"]);
-    let output = process.arg(output_dir.path()).arg("batch").output().unwrap();
+    let output = process.arg(output_dir.path()).arg("batch").args(commands).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0..=4)), "{}: {stderr}", output.status);
     let mut found = BTreeMap::new();

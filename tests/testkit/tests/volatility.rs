@@ -80,9 +80,11 @@ fn write_symbols(folder: &Path, profile: &Profile, pdb: &Pdb, machine: u32) {
     let mut isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
     // Names of strings, which it refuses.
     isf["symbols"].as_object_mut().expect("symbols").retain(|name, _| !name.contains('!'));
-    // A type that its plugins ask for though no struct has it.
-    isf["base_types"]["unsigned int"] =
-        serde_json::json!({"size": 4, "signed": false, "kind": "int", "endian": "little"});
+    // Types that its plugins ask for though no struct has them.
+    for (name, signed) in [("int", true), ("unsigned int", false)] {
+        isf["base_types"][name] =
+            serde_json::json!({"size": 4, "signed": signed, "kind": "int", "endian": "little"});
+    }
     let (guid, age) = pdb.guid_age.split_at(32);
     isf["metadata"]["windows"] = serde_json::json!({"pdb": {
         "GUID": guid, "age": age.parse::<u32>().expect("a number"), "database": pdb.name, "machine_type": machine
@@ -392,12 +394,13 @@ fn check_memory(system: System) {
             let of_loader = process.modules.iter().filter(|module| module.wow64 == loader);
             for (index, module) in of_loader.enumerate() {
                 let vad = process.vads.iter().find(|vad| vad.start == module.base).expect("its area");
-                // It does not walk the lists of the 32-bit loader.
-                let listed = !module.unlinked && !loader;
+                let listed = !module.unlinked;
                 modules.insert((process.pid, module.base, listed, listed && index > 0, file(&vad.backing)));
             }
         }
     }
+    // It tells of any area with the header of an executable; rekal of those that map one, the others are for malfind.
+    modules.insert((1888, INJECTED_DLL, false, false, String::new()));
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let found: BTreeSet<_> = written
         .rows("windows.vadinfo")

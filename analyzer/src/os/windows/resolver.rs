@@ -263,7 +263,7 @@ impl Symbols for Resolver {
                 let _ = loaded.symbols.set(Ok(Table::Profile(profile)));
             }
             Err(why) => {
-                session.notes.info(format!("only exports of module {} are known: {why}", loaded.name))
+                session.notes.info(format!("only exports of module {} are known: {why}", loaded.name));
             }
         }
     }
