@@ -29,7 +29,7 @@ more="
 5.10-swap    | 5.10 | raw                         |
 6.1-pae-swap | 6.1-686-pae     | raw                       |
 6.1-arm64-swap | 6.1-cloud-arm64 | raw                     | --arch arm64
-6.1-pae-big  | 6.1-686-pae     | raw elf paging            | --mem 4608 --smp 2
+6.1-pae-big  | 6.1-686-pae     | raw elf                   | --mem 4608 --smp 2
 6.1-a57      | 6.1-cloud-arm64 | raw elf                   | --arch arm64 --cpu cortex-a57 --smp 2
 "
 "$GUEST_TOOL/setup.sh"

@@ -1,4 +1,4 @@
-//! Commands that write what is in memory: cores, modules, areas; and lists of what is mapped. `gdb-multiarch` and `readelf` read the files.
+//! Commands that write what is in memory: cores, modules, areas; and lists of what is mapped. `gdb` and `readelf` read the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Records, hex};
 use crate::rekal::Row;
 use crate::table::Record;
-use crate::truth::{Area, Truth};
+use crate::truth::{Area, Machine, Truth};
 
 /// Runs a program and gives what it printed on both streams.
 fn run(program: &str, arguments: &[&str]) -> Result<String> {
@@ -23,7 +23,7 @@ fn pid(row: &Row) -> String {
     format!("pid {}", row.object("task", "pid"))
 }
 
-/// `gdb-multiarch` shows the stack pointer and program counter of `/proc/PID/syscall`, and the command line where the program left it;
+/// `gdb` shows the stack pointer and program counter of `/proc/PID/syscall`, and the command line where the program left it;
 /// the auxiliary vector is in the core.
 pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
     let mut wanted = Vec::new();
@@ -66,7 +66,9 @@ pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
     }
     let file = scratch.path().join("script");
     std::fs::write(&file, script)?;
-    let shown = run("gdb-multiarch", &["-nx", "-batch", "-x", file.to_str().context("not UTF-8")?])?;
+    // The one for many processors misreads the first core of i386.
+    let debugger = if truth.machine()? == Machine::Arm64 { "gdb-multiarch" } else { "gdb" };
+    let shown = run(debugger, &["-nx", "-batch", "-x", file.to_str().context("not UTF-8")?])?;
     let mut registers = BTreeMap::new();
     for line in shown.lines() {
         if let Some((pid, values)) = line.strip_prefix("@ ").and_then(|rest| rest.split_once(' ')) {
