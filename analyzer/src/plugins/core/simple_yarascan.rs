@@ -1,6 +1,6 @@
 //! `simple_yarascan`: places in physical memory where YARA rules match; needs no kernel and no profile.
 //!
-//! As `yarascan` without an address space. Truth: YARA for Python on raw dumps of guests.
+//! As `yarascan` without an address space. Truth: none was compared yet; rules are matched by the library `yara-x`.
 
 use std::sync::Arc;
 
