@@ -24,6 +24,8 @@ const MAX_PLACES: usize = 8;
 /// Fewest pointers that must agree about a slide, and about a place; and by how much they must outnumber those for any other slide.
 const MIN_POINTERS: usize = 64;
 const MAJORITY: usize = 4;
+/// They must be one of so many distinct pointers at least.
+const SHARE: usize = 4;
 /// Largest kernel image that is searched for pointers, in bytes.
 const MAX_IMAGE: u64 = 256 << 20;
 /// Most releases found by their modules.
@@ -155,6 +157,7 @@ pub(super) fn slide(
     }
     // A value that stands there often must not count more than others.
     let pointers: BTreeSet<u64> = words.iter().map(|(word, _)| *word).collect();
+    let distinct = pointers.len();
     let mut votes: HashMap<u64, usize> = HashMap::new();
     for pointer in pointers {
         for symbol in symbols.get(&(pointer % granule)).into_iter().flatten() {
@@ -164,6 +167,8 @@ pub(super) fn slide(
     let (&slide, &count) = votes.iter().max_by_key(|&(slide, count)| (count, std::cmp::Reverse(slide)))?;
     let second = votes.iter().filter(|(other, _)| **other != slide).map(|(_, count)| *count).max();
     let clear = count >= MIN_POINTERS && count >= MAJORITY.saturating_mul(second.unwrap_or(0));
+    // Of the right build about half of the pointers are symbols, of a near one those before the first difference.
+    let clear = clear && count >= distinct / SHARE;
     let own = arch.link_base(profile)?.wrapping_add(slide).wrapping_sub(physical_shift);
     let own = words.iter().filter(|(word, at)| at.wrapping_add(own) == *word).count();
     (clear && own >= MIN_POINTERS).then_some((slide, count))
