@@ -61,7 +61,7 @@ pub(super) fn coredump(truth: &Truth, rows: &[Row]) -> Records {
         let bytes = scratch.path().join(&pid);
         // Writing to a String cannot fail.
         let _ = writeln!(script, "core-file {}", row.text("dump_name"));
-        let _ = writeln!(script, "printf \"@ {pid} %#lx %#lx\\n\", (long)$sp, (long)$pc");
+        let _ = writeln!(script, "printf \"@ {pid} %#lx %#lx\\n\", (unsigned long)$sp, (unsigned long)$pc");
         let _ = writeln!(script, "dump binary memory {} {start} {end}", bytes.display());
     }
     let file = scratch.path().join("script");

@@ -114,8 +114,14 @@ impl Registers {
             // 64-bit or 32-bit state of EL0; an empty stack has a program counter of 0 besides.
             return mode[0] & 0xf == 0 && bytes.get(self.mode - 8..self.mode).is_some_and(|pc| pc != [0; 8]);
         }
-        // A whole selector is below 2^16; above it others live since v6.9.
-        matches!(mode, [low, 0, ..] if low & 3 == 3)
+        // A whole selector is below 2^16; above it others live since v6.9. Behind the code segment are the flags, of which bit 1
+        // is always set, the stack pointer, and the stack segment. The number of a system call can look like a selector.
+        let word = if self.machine.wide { 8 } else { 4 };
+        let at =
+            |words: usize| bytes.get(self.mode + words * word..).and_then(|rest| rest.first_chunk::<2>());
+        let is_user =
+            |selector: Option<&[u8; 2]>| selector.is_some_and(|[low, high]| low & 3 == 3 && *high == 0);
+        is_user(at(0)) && is_user(at(3)) && at(1).is_some_and(|[low, _]| low & 2 != 0)
     }
 }
 
