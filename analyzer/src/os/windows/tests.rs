@@ -284,7 +284,10 @@ proptest! {
         for file in pagefile::pagefiles(&target).into_iter().flat_map(|(files, _)| files) {
             let _ = (file.number(), file.pages(), file.path());
         }
-        prop_assert!(regions::regions(&target, &paging::X64).is_ok_and(|found| found.len() <= 64));
+        // The pointer to the table may lead nowhere.
+        if let Ok(found) = regions::regions(&target, &paging::X64) {
+            prop_assert!(found.len() <= 64);
+        }
         for physical in [0, 0x1234, 0x8_0000, 0xffff_ffff_ffff_ffff] {
             if let Ok(found) = page_frame::climb(&target, &paging::X64, physical) {
                 prop_assert!(found.steps.len() <= 4);
