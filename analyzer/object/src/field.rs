@@ -102,6 +102,12 @@ fn place<T: Decode>(types: &Types, structure: &str, path: &str, found: &Resolved
     }
 }
 
+/// The little-endian unsigned number that bytes are; those behind the eighth do not count.
+#[must_use]
+pub fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
 /// Little-endian unsigned integer of 1 to 8 bytes.
 pub(crate) fn read_uint(memory: &dyn AddressSpace, addr: u64, size: u64) -> Read<u64> {
     let mut buf = [0u8; 8];

@@ -17,7 +17,7 @@ mod view;
 pub mod walk;
 
 pub use absent::{Absent, Read};
-pub use field::{Addr, Bytes, Decode, Field, Place, Ptr, Text, Uint};
+pub use field::{Addr, Bytes, Decode, Field, Place, Ptr, Text, Uint, little_endian};
 pub use object::{Object, Scalar};
 pub use overlay::{FieldOverlay, Overlay, OverlayNote, StructOverlay};
 pub use profile::{DataModel, Native, NativeKind};

@@ -8,7 +8,7 @@ pub mod file;
 pub mod write;
 
 use memory::AddressSpace;
-use object::{Absent, Read};
+use object::{Absent, Read, little_endian};
 
 /// Most program headers that are read; linkers write about a dozen.
 const MAX_SEGMENTS: u16 = 256;
@@ -62,11 +62,6 @@ pub struct Loaded {
     pub path: Read<Vec<u8>>,
 }
 
-/// A little-endian number of up to 8 bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
 fn unreadable(addr: u64) -> impl Fn(memory::Fault) -> Absent {
     move |fault| Absent::Unreadable { addr, fault }
 }
@@ -76,7 +71,8 @@ impl Elf {
     pub fn read(space: &dyn AddressSpace, base: u64) -> Read<Self> {
         let mut head = [0; 64];
         space.read_at(base, &mut head).map_err(unreadable(base))?;
-        let field = |at: usize, len: usize| number(head.get(at..at.saturating_add(len)).unwrap_or_default());
+        let field =
+            |at: usize, len: usize| little_endian(head.get(at..at.saturating_add(len)).unwrap_or_default());
         let wide = match head {
             [0x7f, b'E', b'L', b'F', 1, 1, ..] => false,
             [0x7f, b'E', b'L', b'F', 2, 1, ..] => true,
@@ -95,8 +91,9 @@ impl Elf {
         let len = u64::from(size).wrapping_mul(count.into());
         let bytes = space.read_vec(first, len, 1 << 16).map_err(unreadable(first))?;
         let segments = bytes.chunks_exact(size.into()).map(|entry| {
-            let field =
-                |at: usize, len: usize| number(entry.get(at..at.saturating_add(len)).unwrap_or_default());
+            let field = |at: usize, len: usize| {
+                little_endian(entry.get(at..at.saturating_add(len)).unwrap_or_default())
+            };
             let kind = u32::try_from(field(0, 4)).unwrap_or(0);
             match wide {
                 true => Segment { kind, offset: field(8, 8), vaddr: field(16, 8), filesz: field(32, 8) },

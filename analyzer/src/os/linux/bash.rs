@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use memchr::memchr_iter;
-use object::{Absent, Read, Target, Uint};
+use object::{Absent, Read, Target, Uint, little_endian};
 
 use super::mm::{self, Vma, areas};
 use super::{Kernel, Task};
@@ -131,10 +131,6 @@ fn longest_run(memory: &[(u64, Vec<u8>)], width: usize, belongs: impl Fn(u64) ->
         }
     }
     best
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Open files: `files_struct` and `file` (include/linux/{fdtable,fs}.h).
 
-use object::{Absent, Ptr, Read, Target, Uint, layout, walk};
+use object::{Absent, Ptr, Read, Target, Uint, layout, little_endian, walk};
 
 use super::path::{Location, Paths};
 use super::task::Task;
@@ -183,7 +183,7 @@ fn table(target: &Target, files: u64) -> (Vec<Descriptor<'_>>, walk::End) {
             .read_bytes(cloexec.wrapping_add(first as u64 / 8), (entries as u64).div_ceil(8), CHUNK)
             .ok();
         for (index, entry) in bytes.chunks_exact(width).enumerate() {
-            let file = entry.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+            let file = little_endian(entry);
             let Ok(fd) = u32::try_from(first + index) else { break };
             if file != 0 {
                 let bit = |bits: &Vec<u8>| bits.get(index / 8).map(|byte| byte >> (index % 8) & 1 == 1);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use object::{Absent, DataModel, Ptr, Read, Target, layout};
+use object::{Absent, DataModel, Ptr, Read, Target, layout, little_endian};
 
 use super::module::Module;
 use crate::table::text_of;
@@ -105,6 +105,8 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, kinds: &[u8], bud
     let EntryLayout { size, section, value } = EntryLayout::of(target.types().model());
     let limit = count.min(MAX_SYMBOLS) as usize;
     let mut found = ModuleSymbols { missing: u64::from(count) - limit as u64, ..ModuleSymbols::default() };
+    // Absent bytes are zeros.
+    let number = |bytes: Option<&[u8]>| little_endian(bytes.unwrap_or_default());
     let mut left = budget;
     let mut done = 0;
     while done < limit {
@@ -117,8 +119,8 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, kinds: &[u8], bud
             continue;
         };
         for (index, entry) in (first..).zip(bytes.chunks_exact(size)) {
-            let name = little_endian(entry.get(..4));
-            let undefined = little_endian(entry.get(section.clone())) == 0;
+            let name = number(entry.get(..4));
+            let undefined = number(entry.get(section.clone())) == 0;
             // The first entry of every table is the empty symbol.
             if name == 0 || undefined {
                 continue;
@@ -126,7 +128,7 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, kinds: &[u8], bud
             match target.read_cstr(strtab.wrapping_add(name), MAX_NAME) {
                 Ok(name) if name.is_empty() => {}
                 Ok(name) => {
-                    let address = little_endian(entry.get(value.clone()));
+                    let address = number(entry.get(value.clone()));
                     let symbol =
                         ModuleSymbol { address, name: text_of(&name), kind: kinds.get(index).copied() };
                     match left.checked_sub(symbol.cost()) {
@@ -144,9 +146,4 @@ fn read(target: &Target, symtab: u64, count: u32, strtab: u64, kinds: &[u8], bud
     found.symbols.sort_unstable();
     found.symbols.dedup();
     found
-}
-
-/// The value of up to 8 bytes; absent bytes are zeros.
-fn little_endian(bytes: Option<&[u8]>) -> u64 {
-    bytes.unwrap_or_default().iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

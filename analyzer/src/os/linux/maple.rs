@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 
 use object::walk::End;
-use object::{Absent, Missing, Ptr, Read, Target, layout};
+use object::{Absent, Missing, Ptr, Read, Target, layout, little_endian};
 use profile::Type;
 
 /// Most nodes one tree may have; 2^18 leaves hold about 4 million ranges.
@@ -248,7 +248,7 @@ impl Words<'_> {
     fn word(&self, offset: usize) -> Read<u64> {
         let bytes = self.bytes.get(offset..).and_then(|rest| rest.get(..self.width));
         let bytes = bytes.ok_or(Absent::Malformed("element beyond its maple node"))?;
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        Ok(little_endian(bytes))
     }
 
     fn element(&self, array: Array, index: usize) -> Read<u64> {

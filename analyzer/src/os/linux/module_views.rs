@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use memory::AddressSpace as _;
 use object::walk::Walked;
-use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout, walk};
+use object::{Absent, Addr, Ptr, Read, Target, Text, Uint, layout, little_endian, walk};
 
 use super::module::{Module, modules};
 use super::{Kernel, rbtree};
@@ -172,7 +172,7 @@ fn scan(kernel: &Kernel) -> Read<BTreeSet<u64>> {
             buffer.resize(usize::try_from(now).unwrap_or(0), 0);
             kernel.space().read_padded(at, &mut buffer);
             for (word, place) in buffer.chunks_exact(width).zip((at..).step_by(width)) {
-                let value = word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                let value = little_endian(word);
                 let module = place.wrapping_sub(itself);
                 if value == module && is_module(&Candidate::at(target, module)) {
                     found.insert(module);

@@ -3,7 +3,7 @@
 //! A `kernel_param` names a function that prints the value; the functions of kernel/params.c are known here by their
 //! symbols, so values are printed as `/sys/module/NAME/parameters` does.
 
-use object::{Absent, Ptr, Read, Target, layout};
+use object::{Absent, Ptr, Read, Target, layout, little_endian};
 
 use super::module::Module;
 use crate::table::text_of;
@@ -139,7 +139,7 @@ fn scalar(target: &Target, printer: u64, argument: u64) -> Read<String> {
     let is = |name: &str| target.symbol(name).is_ok_and(|symbol| symbol == printer);
     let number = |width: u64| -> Read<u64> {
         let bytes = target.read_bytes(argument, width, 8)?;
-        Ok(bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte)))
+        Ok(little_endian(&bytes))
     };
     let long = u64::from(target.types().model().pointer_size());
     if let Some((_, width, signed)) = NUMBERS.iter().find(|(name, ..)| is(name)) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use memchr::memmem;
 use memory::{AddressSpace, CHUNK, scan};
+use object::little_endian;
 use profile::Profile;
 
 use super::arch::{Arch, text};
@@ -149,9 +150,7 @@ pub(super) fn slide(
         let at = start.wrapping_add(offset);
         if physical.read_at(at, &mut page).is_ok() {
             let values = page.chunks_exact(width).zip((at..).step_by(width));
-            let values = values.map(|(word, at)| {
-                (word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)), at)
-            });
+            let values = values.map(|(word, at)| (little_endian(word), at));
             words.extend(values.filter(|(word, _)| (lowest..highest).contains(word)));
         }
     }

@@ -3,7 +3,7 @@
 //! Without unwinding data every word between the saved stack pointer and the top of the stack that follows a call in code is taken. So
 //! what `/proc/PID/stack` shows is there, and with it what earlier calls left behind.
 
-use object::{Absent, Ptr, Read, Uint, layout};
+use object::{Absent, Ptr, Read, Uint, layout, little_endian};
 
 use super::code::Code;
 use super::task::Task;
@@ -45,9 +45,7 @@ pub fn frames(code: &Code, task: &Task<'_>) -> Read<Vec<Frame>> {
     let length = base.saturating_add(size).saturating_sub(pointer);
     let bytes = target.read_bytes(pointer, length, 16 << 10)?;
     let width = usize::from(target.types().model().pointer_size());
-    let words = bytes
-        .chunks_exact(width)
-        .map(|word| word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)));
+    let words = bytes.chunks_exact(width).map(little_endian);
     let mut found = Vec::new();
     for (address, place) in words.zip((pointer..).step_by(width)) {
         if code.is_nobodys(address) {

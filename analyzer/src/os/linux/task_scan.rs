@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use memory::{AddressSpace, CHUNK, Piece};
-use object::{Ptr, Read, Target, layout};
+use object::{Ptr, Read, Target, layout, little_endian};
 
 use super::Kernel;
 use super::task::Task;
@@ -116,7 +116,7 @@ impl Offsets {
     fn number(&self, bytes: &[u8], at: usize, offset: usize, width: usize) -> Option<u64> {
         let start = at.checked_add(offset)?;
         let bytes = bytes.get(start..start.checked_add(width)?)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        Some(little_endian(bytes))
     }
 
     /// Whether what stands at `at` of `bytes` looks like a process.

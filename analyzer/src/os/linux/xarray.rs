@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 
 use object::walk::End;
-use object::{Absent, Missing, Ptr, Read, Target, layout};
+use object::{Absent, Missing, Ptr, Read, Target, layout, little_endian};
 use profile::Type;
 
 /// Most nodes of one tree that are read.
@@ -189,10 +189,7 @@ impl Walk<'_> {
             Ok(bytes) => bytes,
             Err(why) => return self.stop(End::Broken { node, why, recovered: 0 }),
         };
-        let slots: Vec<u64> = bytes
-            .chunks_exact(usize::from(width))
-            .map(|bytes| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-            .collect();
+        let slots: Vec<u64> = bytes.chunks_exact(usize::from(width)).map(little_endian).collect();
         for (slot, &entry) in (0u64..).zip(&slots) {
             let below = index.wrapping_add(slot.checked_shl(u32::from(shift)).unwrap_or(0));
             // The slots behind that of a large entry name it (`xa_is_sibling`).

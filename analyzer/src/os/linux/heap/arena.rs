@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use object::{Absent, Read};
+use object::{Absent, Read, little_endian};
 
 use super::Words;
 use super::layout::{BINS, Layout};
@@ -47,9 +47,8 @@ pub struct HeapInfo {
 /// Where bins of arenas stand in memory that was read from `start`: addresses of their first links.
 pub(super) fn signatures(start: u64, bytes: &[u8], width: u64) -> Vec<u64> {
     let Ok(step) = usize::try_from(width) else { return Vec::new() };
-    let number = |word: &[u8]| word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
     // Pairs of equal words that point two words before themselves.
-    let words: Vec<u64> = bytes.chunks_exact(step).map(number).collect();
+    let words: Vec<u64> = bytes.chunks_exact(step).map(little_endian).collect();
     let empty: Vec<u64> = (start..)
         .step_by(step)
         .zip(words.windows(2))

@@ -18,7 +18,7 @@ pub mod zsh;
 use std::sync::Arc;
 
 use memory::AddressSpace;
-use object::{Absent, Read, Uint};
+use object::{Absent, Read, Uint, little_endian};
 
 pub use arena::{Arena, HeapInfo};
 pub use chunk::{Chunk, Kind};
@@ -128,8 +128,7 @@ impl Heap {
     pub fn references(&self, chunk: &Chunk) -> Vec<(u64, u64)> {
         let content = self.content(chunk, MAX_CONTENT);
         let Ok(width) = usize::try_from(self.width) else { return Vec::new() };
-        let number = |word: &[u8]| word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        let words = (0..).step_by(width).zip(content.chunks_exact(width).map(number));
+        let words = (0..).step_by(width).zip(content.chunks_exact(width).map(little_endian));
         words.filter(|(_, value)| *value != 0).collect()
     }
 

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use object::walk::MAX_NODES;
-use object::{Absent, Target};
+use object::{Absent, Target, little_endian};
 
 use crate::notes::Notes;
 
@@ -167,7 +167,7 @@ fn each_head(
 fn pointer_at(bytes: &[u8], offset: u64, width: u64) -> Option<u64> {
     let start = usize::try_from(offset).ok()?;
     let bytes = bytes.get(start..start.checked_add(usize::try_from(width).ok()?)?)?;
-    Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    Some(little_endian(bytes))
 }
 
 impl Damage {

@@ -8,7 +8,7 @@
 //! on the version; the right reading is the one whose object begins with its own handle.
 
 use memory::AddressSpace;
-use object::{Absent, Addr, Ptr, Read, Target, Uint, layout};
+use object::{Absent, Addr, Ptr, Read, Target, Uint, layout, little_endian};
 
 use super::super::page_array::PageArray;
 
@@ -115,7 +115,7 @@ impl Zsmalloc {
             physical.read_at(at, beyond).map_err(unreadable(at))?;
         }
         let (found, object) = bytes.split_at(bytes.len().saturating_sub(len));
-        let found = found.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let found = little_endian(found);
         // OBJ_ALLOCATED_TAG marks objects in use.
         if head > 0 && found != handle | 1 {
             return Err(Absent::Malformed("has an object with another handle"));
