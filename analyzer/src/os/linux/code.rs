@@ -46,6 +46,13 @@ impl Code {
         }
     }
 
+    /// The symbol and the module that hold an address, where both it and they are known.
+    #[must_use]
+    pub fn names_of(&self, address: &Read<u64>) -> (Option<String>, Option<String>) {
+        let judged = address.as_ref().ok().map(|address| self.judge(*address));
+        judged.map_or((None, None), |judged| (judged.symbol, judged.module))
+    }
+
     /// Whether an address is in the kernel's own code.
     #[must_use]
     pub fn is_own(&self, address: u64) -> bool {

@@ -79,8 +79,7 @@ impl<'k> Judge<'k> {
         if address == Ok(0) || !self.show.all && hooked == Ok(false) {
             return None;
         }
-        let judged = address.as_ref().ok().map(|address| self.code.judge(*address));
-        let (symbol, module) = judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+        let (symbol, module) = self.code.names_of(&address);
         Some(Operation { member: member.to_owned(), address, symbol, module, hooked })
     }
 }

@@ -48,15 +48,13 @@ impl Plugin for Ftrace {
         let code = Code::of(session)?;
         for ops in hooks(&session.notes, kernel.target())? {
             let address = ops.func().map(|Ptr(func)| func);
-            let judged = address.as_ref().ok().map(|address| code.judge(*address));
+            let names = code.names_of(&address);
             let functions = match ops.functions(&session.notes) {
                 Ok(functions) => functions.into_iter().map(Ok).collect(),
                 Err(why) => vec![Err(why)],
             };
             for function in functions {
-                let judged = judged.clone();
-                let (symbol, module_name) =
-                    judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+                let (symbol, module_name) = names.clone();
                 out.push(Row {
                     ops: Address(ops.addr()),
                     address: address.clone().map(Address),

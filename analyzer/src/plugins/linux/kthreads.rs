@@ -52,8 +52,7 @@ impl Plugin for Kthreads {
             let thread = kthread(&task);
             let function = thread.clone().and_then(|thread| thread.function());
             let address = function.and_then(|function| function.non_null("started without a function"));
-            let judged = address.as_ref().ok().map(|address| code.judge(*address));
-            let (symbol, module_name) = judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+            let (symbol, module_name) = code.names_of(&address);
             out.push(Row {
                 task: task.obj_ref(),
                 full_name: thread.clone().and_then(|thread| thread.long_name()),

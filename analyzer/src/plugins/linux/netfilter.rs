@@ -47,8 +47,7 @@ impl Plugin for Netfilter {
         let kernel = session.fact::<KernelFact>()?;
         let code = Code::of(session)?;
         for hook in hooks(&session.notes, kernel.target())? {
-            let judged = hook.function.as_ref().ok().map(|function| code.judge(*function));
-            let (symbol, module_name) = judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+            let (symbol, module_name) = code.names_of(&hook.function);
             out.push(Row {
                 net_ns: hook.net_ns,
                 protocol: hook.protocol,

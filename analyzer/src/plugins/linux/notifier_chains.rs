@@ -47,9 +47,7 @@ impl Plugin for NotifierChains {
         for (chain, blocks) in chains(&session.notes, kernel.target())? {
             for (index, block) in (0..).zip(blocks) {
                 let address = block.call().map(|Ptr(call)| call);
-                let judged = address.as_ref().ok().map(|address| code.judge(*address));
-                let (symbol, module_name) =
-                    judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+                let (symbol, module_name) = code.names_of(&address);
                 out.push(Row {
                     chain,
                     index,

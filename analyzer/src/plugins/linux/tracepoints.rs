@@ -54,9 +54,7 @@ impl Plugin for Tracepoints {
             };
             for probe in listeners {
                 let address = probe.function().map(|Ptr(function)| function);
-                let judged = address.as_ref().ok().map(|address| code.judge(*address));
-                let (symbol, module_name) =
-                    judged.map_or((None, None), |judged| (judged.symbol, judged.module));
+                let (symbol, module_name) = code.names_of(&address);
                 out.push(Row {
                     tracepoint: tracepoint.label(),
                     hooked: address.clone().map(|address| code.is_nobodys(address)),
