@@ -46,4 +46,4 @@ pub use image::{Failure, Image, Limits, OpenError, Refusal, open, open_space};
 pub use paging::{Next, Paging, Step, VirtualSpace};
 pub use runs::{Overlap, RunSpace, normalize};
 pub use scan::{CHUNK, Piece, find_bytes, scan, scan_first};
-pub use space::{AddressSpace, Gaps, Run, Stored};
+pub use space::{AddressSpace, Gaps, Run, Stored, read_by_page};

@@ -234,3 +234,28 @@ pub trait AddressSpace: Send + Sync {
         Ok(text)
     }
 }
+
+/// Fills `buf` from `addr` in pieces, each by `read`; none goes beyond a page of `page` bytes.
+///
+/// # Errors
+/// The first of `read`; [`Fault::OutOfRange`] where more is asked for behind the highest address.
+pub fn read_by_page(
+    addr: u64,
+    page: u64,
+    buf: &mut [u8],
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let page = page.max(1);
+    let (mut at, mut rest) = (addr, buf);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut(to_usize(page - at % page).min(rest.len()));
+        read(at, now)?;
+        at = match at.checked_add(to_u64(now.len())) {
+            Some(next) => next,
+            None if later.is_empty() => return Ok(()),
+            None => return Err(Fault::OutOfRange { addr }),
+        };
+        rest = later;
+    }
+    Ok(())
+}

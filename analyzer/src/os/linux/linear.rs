@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Fault, Run, VirtualSpace};
+use memory::{AddressSpace, Fault, Run, VirtualSpace, read_by_page};
 
 /// A range of virtual addresses that is one range of physical ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +46,13 @@ impl AddressSpace for Linear {
 
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
         let Err(fault) = self.tables.read_at(addr, buf) else { return Ok(()) };
-        let (mut at, mut rest) = (addr, buf);
-        while !rest.is_empty() {
-            let left = usize::try_from(self.page - at % self.page).unwrap_or(usize::MAX).min(rest.len());
-            let (now, later) = rest.split_at_mut(left);
+        read_by_page(addr, self.page, buf, |at, now| {
             if self.tables.read_at(at, now).is_err() {
                 let physical = self.piece(at).ok_or(fault)?;
                 self.tables.physical().read_at(physical, now)?;
             }
-            at = match at.checked_add(left as u64) {
-                Some(next) => next,
-                None if later.is_empty() => return Ok(()),
-                None => return Err(fault),
-            };
-            rest = later;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn translate(&self, addr: u64) -> Result<u64, Fault> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use memory::paging::{Absentees, Mappings};
-use memory::{AddressSpace, Fault, Paging, Run, VirtualSpace};
+use memory::{AddressSpace, Fault, Paging, Run, VirtualSpace, read_by_page};
 
 use super::swap::{Meaning, Slot, Swap};
 
@@ -111,19 +111,7 @@ impl AddressSpace for ProcessSpace {
             return Ok(());
         }
         let addr = self.paging().pointer(addr);
-        let (mut at, mut rest) = (addr, buf);
-        while !rest.is_empty() {
-            let left = usize::try_from(self.page - at % self.page).unwrap_or(rest.len());
-            let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            self.read_page(at, now)?;
-            at = match at.checked_add(now.len() as u64) {
-                Some(next) => next,
-                None if later.is_empty() => return Ok(()),
-                None => return Err(Fault::OutOfRange { addr }),
-            };
-            rest = later;
-        }
-        Ok(())
+        read_by_page(addr, self.page, buf, |at, piece| self.read_page(at, piece))
     }
 
     fn translate(&self, addr: u64) -> Result<u64, Fault> {

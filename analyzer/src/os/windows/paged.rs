@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Fault, FileSpace, Limits, Paging, Run, Step, VirtualSpace};
+use memory::{AddressSpace, Fault, FileSpace, Limits, Paging, Run, Step, VirtualSpace, read_by_page};
 use object::Types;
 use profile::Type;
 
@@ -360,19 +360,7 @@ impl AddressSpace for PagedSpace {
         if self.tables.read_at(addr, buf).is_ok() {
             return Ok(());
         }
-        let (mut at, mut rest) = (addr, buf);
-        while !rest.is_empty() {
-            let left = usize::try_from(PAGE - at % PAGE).unwrap_or(rest.len());
-            let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            self.read_page(at, now)?;
-            at = match at.checked_add(now.len() as u64) {
-                Some(next) => next,
-                None if later.is_empty() => return Ok(()),
-                None => return Err(Fault::OutOfRange { addr }),
-            };
-            rest = later;
-        }
-        Ok(())
+        read_by_page(addr, PAGE, buf, |at, piece| self.read_page(at, piece))
     }
 
     fn translate(&self, addr: u64) -> Result<u64, Fault> {
