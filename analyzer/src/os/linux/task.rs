@@ -222,6 +222,17 @@ impl ProcessFilter {
         self.pids.is_empty() && self.proc_regex.is_none() && self.task.is_empty() && self.method.is_empty()
     }
 
+    /// The same, but processes named like `regex` where neither `all` nor any choice was asked for: who names processes means
+    /// these, whatever they are called.
+    #[must_use]
+    pub fn or_named(&self, all: bool, regex: &str) -> Self {
+        let mut filter = self.clone();
+        if !all && filter.is_all() {
+            filter.proc_regex = Some(regex.to_owned());
+        }
+        filter
+    }
+
     /// The selected processes, sorted by pid. A pid that does not exist is a note, not an error.
     pub fn tasks<'k>(&self, session: &Session, kernel: &'k Kernel) -> Result<Vec<Task<'k>>, Error> {
         let regex = self

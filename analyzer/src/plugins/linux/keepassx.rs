@@ -50,11 +50,7 @@ impl Plugin for Keepassx {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        let mut processes = args.processes.clone();
-        // Who names processes means these, whatever they are called.
-        if !args.all_processes && processes.is_all() {
-            processes.proc_regex = Some("^keepass".to_owned());
-        }
+        let processes = args.processes.or_named(args.all_processes, "^keepass");
         heap::each(session, &kernel, &processes, |task, heap| {
             for keepass::Entry { addr, mut attributes } in keepass::entries(heap) {
                 out.push(Row {

@@ -46,11 +46,7 @@ impl Plugin for Zsh {
 
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
-        let mut processes = args.processes.clone();
-        // Who names processes means these, whatever they are called.
-        if !args.all_processes && processes.is_all() {
-            processes.proc_regex = Some("^-?zsh".to_owned());
-        }
+        let processes = args.processes.or_named(args.all_processes, "^-?zsh");
         heap::each(session, &kernel, &processes, |task, heap| {
             for zsh::Line { number, started, ended, command, .. } in zsh::history(heap) {
                 out.push(Row { task: task.obj_ref(), counter: number, started, ended, command })?;
