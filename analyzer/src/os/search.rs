@@ -187,15 +187,8 @@ impl SearchArgs {
                     ..Default::default()
                 };
                 for process in filter.processes(session, kernel)? {
-                    match process.space(kernel) {
-                        Ok(space) => {
-                            found.push((process.obj_ref(), process.pid().unwrap_or(0), Arc::new(space)));
-                        }
-                        Err(why) if why.is_loss() => {
-                            let who = process.describe();
-                            session.notes.partial(format!("pages of {who} are missing: {why}"));
-                        }
-                        Err(_) => {}
+                    if let Some(space) = process.noted_space(&session.notes, kernel) {
+                        found.push((process.obj_ref(), process.pid().unwrap_or(0), Arc::new(space)));
                     }
                 }
             }

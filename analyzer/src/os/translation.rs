@@ -103,6 +103,28 @@ fn unit(size: u64) -> String {
     }
 }
 
+/// Physical addresses that are looked for in page tables.
+pub struct Sought(Vec<u64>);
+
+impl Sought {
+    /// Each address once.
+    #[must_use]
+    pub fn new(addresses: &[u64]) -> Self {
+        let mut sorted = addresses.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self(sorted)
+    }
+
+    /// Those that `run` maps, ascending, each with the virtual address that is there.
+    pub fn inside(&self, run: Run) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let first = self.0.partition_point(|physical| *physical < run.target);
+        let inside = self.0.get(first..).unwrap_or_default().iter();
+        let inside = inside.take_while(move |physical| **physical - run.target < run.len);
+        inside.map(move |physical| (*physical, run.start.wrapping_add(physical.wrapping_sub(run.target))))
+    }
+}
+
 /// Gives every page that page tables map below `end` to `each`: virtual address, length, physical address; with `coalesce`
 /// merged where contiguous in both. What could not be enumerated is noted, of the process `whose`.
 pub fn for_each_page(

@@ -13,6 +13,7 @@ use super::time::file_time;
 use super::views::Method;
 use super::{Kernel, unicode};
 use crate::error::Error;
+use crate::notes::Notes;
 use crate::session::Session;
 use crate::table::{ObjRef, Time, text_of};
 
@@ -167,6 +168,25 @@ impl<'k> Process<'k> {
         let tables = VirtualSpace::new(Arc::clone(kernel.physical()), kernel.paging(), dtb);
         let ranges = Ranges::new(kernel.target().clone(), self.addr(), kernel.paging().entry_bytes);
         Ok(PagedSpace::new(Arc::clone(kernel.backing()), tables, Some(ranges)))
+    }
+
+    /// Its virtual memory. What is missing is noted; `None` for processes without page tables.
+    pub fn noted_space(&self, notes: &Notes, kernel: &Kernel) -> Option<PagedSpace> {
+        match self.space(kernel) {
+            Ok(space) => Some(space),
+            Err(why) => {
+                if why.is_loss() {
+                    notes.partial(format!("pages of {} are missing: {why}", self.describe()));
+                }
+                None
+            }
+        }
+    }
+
+    /// Its id as part of a file's name.
+    #[must_use]
+    pub fn pid_label(&self) -> String {
+        self.pid().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string())
     }
 
     /// Its virtual memory, with the kernel's types.

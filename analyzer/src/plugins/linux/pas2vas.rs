@@ -4,7 +4,7 @@
 
 use crate::os::linux::mm::space_of;
 use crate::os::linux::{KernelFact, ProcessFilter, task};
-use crate::os::translation::for_each_page;
+use crate::os::translation::{Sought, for_each_page};
 use crate::plugin::prelude::*;
 
 /// The command.
@@ -47,19 +47,15 @@ impl Plugin for Pas2vas {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let end = if args.all { u64::MAX } else { kernel.user_end() };
-        let mut wanted = args.offsets.clone();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let sought = Sought::new(&args.offsets);
         let processes = ProcessFilter { pids: args.pids.clone(), ..ProcessFilter::default() };
         for task in processes.tasks(session, &kernel)? {
             let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
             for_each_page(&session.notes, &task::describe(&task), space.tables(), end, true, |run| {
-                let first = wanted.partition_point(|physical| *physical < run.target);
-                let inside = wanted.get(first..).unwrap_or_default().iter();
-                for physical in inside.take_while(|physical| **physical - run.target < run.len) {
+                for (physical, address) in sought.inside(run) {
                     out.push(Row {
-                        physical: Address(*physical),
-                        virtual_address: Address(run.start.wrapping_add(physical.wrapping_sub(run.target))),
+                        physical: Address(physical),
+                        virtual_address: Address(address),
                         pid: task.pid(),
                         name: task.name(),
                     })?;

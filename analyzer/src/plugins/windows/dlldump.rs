@@ -70,7 +70,7 @@ impl Plugin for Dlldump {
             // Where the process is in physical memory tells apart two of one id.
             let at = kernel.space().tables().translate(process.addr());
             let at = at.map_or_else(|_| "unknown".to_owned(), |at| format!("{at:x}"));
-            let pid = process.pid().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string());
+            let pid = process.pid_label();
             for library in libraries {
                 let name = library.name.clone().unwrap_or_default();
                 if args.regex.as_ref().is_some_and(|regex| !regex.is_match(&name)) {

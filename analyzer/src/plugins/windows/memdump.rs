@@ -52,15 +52,8 @@ impl Plugin for Memdump {
         let end = if args.all { u64::MAX } else { kernel.user_end() };
         for process in args.processes.processes(session, &kernel)? {
             let whose = process.describe();
-            let space = match process.space(&kernel) {
-                Ok(space) => space,
-                Err(why) if why.is_loss() => {
-                    session.notes.partial(format!("pages of {whose} are missing: {why}"));
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            let pid = process.pid().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string());
+            let Some(space) = process.noted_space(&session.notes, &kernel) else { continue };
+            let pid = process.pid_label();
             let name = format!("{}_{pid}", process.name().unwrap_or_default());
             let mut file = IndexedDump::create(&args.to, session, &name)?;
             for_each_page(&session.notes, &whose, space.tables(), end, true, |run| {

@@ -48,14 +48,7 @@ impl Plugin for Memmap {
         let kernel = session.fact::<KernelFact>()?;
         let end = if args.all { u64::MAX } else { kernel.user_end() };
         for process in args.processes.processes(session, &kernel)? {
-            let space = match process.space(&kernel) {
-                Ok(space) => space,
-                Err(why) if why.is_loss() => {
-                    session.notes.partial(format!("pages of {} are missing: {why}", process.describe()));
-                    continue;
-                }
-                Err(_) => continue,
-            };
+            let Some(space) = process.noted_space(&session.notes, &kernel) else { continue };
             let whose = process.describe();
             for_each_page(&session.notes, &whose, space.tables(), end, args.coalesce, |page| {
                 out.push(Row {

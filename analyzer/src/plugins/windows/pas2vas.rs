@@ -3,7 +3,7 @@
 //! Walks the page tables of every selected process once and looks all addresses up in them. Truth: the description of the machine
 //! that the maker of test images lays out; `memmap`, `vtop`.
 
-use crate::os::translation::for_each_page;
+use crate::os::translation::{Sought, for_each_page};
 use crate::os::windows::{KernelFact, ProcessFilter};
 use crate::plugin::prelude::*;
 
@@ -47,27 +47,16 @@ impl Plugin for Pas2vas {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let end = if args.all { u64::MAX } else { kernel.user_end() };
-        let mut wanted = args.offsets.clone();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let sought = Sought::new(&args.offsets);
         let filter = ProcessFilter { pids: args.pids.clone(), ..ProcessFilter::default() };
         for process in filter.processes(session, &kernel)? {
             let whose = process.describe();
-            let space = match process.space(&kernel) {
-                Ok(space) => space,
-                Err(why) if why.is_loss() => {
-                    session.notes.partial(format!("pages of {whose} are missing: {why}"));
-                    continue;
-                }
-                Err(_) => continue,
-            };
+            let Some(space) = process.noted_space(&session.notes, &kernel) else { continue };
             for_each_page(&session.notes, &whose, space.tables(), end, true, |run| {
-                let first = wanted.partition_point(|physical| *physical < run.target);
-                let inside = wanted.get(first..).unwrap_or_default().iter();
-                for physical in inside.take_while(|physical| **physical - run.target < run.len) {
+                for (physical, address) in sought.inside(run) {
                     out.push(Row {
-                        physical: Address(*physical),
-                        virtual_address: Address(run.start.wrapping_add(physical.wrapping_sub(run.target))),
+                        physical: Address(physical),
+                        virtual_address: Address(address),
                         pid: process.pid(),
                         name: process.name(),
                     })?;

@@ -56,7 +56,7 @@ impl Plugin for Procdump {
             let (base, dumped) = match found {
                 Ok((base, user)) => {
                     let name = process.name().unwrap_or_else(|_| format!("{:x}", process.addr()));
-                    let pid = process.pid().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string());
+                    let pid = process.pid_label();
                     let name = format!("executable.{name}_{pid}.exe");
                     let what = format!("the executable of {whose}");
                     (Ok(base), dump(session, &args.to, user.shared_space(), base, &name, &what)?)
