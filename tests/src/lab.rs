@@ -131,7 +131,13 @@ impl Lab {
 impl Guest {
     /// What the guest reported.
     pub fn truth(&self) -> Result<Truth> {
-        Truth::from_folder(&self.folder.join("truth"))
+        let info = std::fs::read(self.folder.join("info.json")).context("cannot read: info.json")?;
+        let info: serde_json::Value = serde_json::from_slice(&info)?;
+        let boot_seconds = info.get("boot_seconds").and_then(serde_json::Value::as_f64);
+        let boot_seconds = boot_seconds.context("no boot_seconds in info.json")?;
+        // The guest's clock starts after its emulator and runs no faster. One second covers the way to the pause.
+        let paused_by = std::time::Duration::try_from_secs_f64(boot_seconds + 1.0)?;
+        Ok(Truth::from_folder(&self.folder.join("truth"))?.paused_by(paused_by))
     }
 
     /// The dumps of the paused guest, in every format there is, by file name.

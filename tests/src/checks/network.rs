@@ -127,7 +127,8 @@ pub(super) fn arp(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Recor
 }
 
 /// Each socket of `/proc/net`, once for every descriptor that holds it, or once without process. A socket that a process
-/// holds but that no file of `/proc/net` lists (it was never bound) is known by its inode number only.
+/// holds but that no file of `/proc/net` lists (it was never bound) is known by its inode number only. A socket in
+/// `TIME_WAIT` that the kernel may have forgotten before the dump need not be found.
 pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
     let mut holders: BTreeMap<u64, Vec<(u32, u32, String)>> = BTreeMap::new();
     for process in truth.processes()? {
@@ -142,6 +143,16 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
     let mut wanted = Vec::new();
     for socket in truth.sockets()? {
         let described = describe(&socket);
+        let is_same = |row: &Row| {
+            let is_equal = |column| described.cells.get(column).is_some_and(|value| *value == row.text(column));
+            ["State", "SAddr", "SPort", "DAddr", "DPort"].into_iter().all(is_equal)
+        };
+        if let Some(left) = socket.time_left
+            && truth.may_have_run_out(left)?
+            && !rows.iter().any(is_same)
+        {
+            continue;
+        }
         match holders.remove(&socket.inode) {
             None => {
                 let key = format!("{} socket {} held by nobody", socket.protocol, socket.inode);

@@ -10,6 +10,7 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
@@ -41,6 +42,8 @@ pub enum Machine {
 #[derive(Debug, Clone)]
 pub struct Truth {
     entries: BTreeMap<String, Entry>,
+    /// Time since boot by which the guest was paused for its dump at the latest. `None`: it was paused at once.
+    paused_by: Option<Duration>,
 }
 
 impl Truth {
@@ -100,9 +103,22 @@ impl Truth {
 
     /// A report without the first process is no report: nothing is ever compared with an empty truth.
     fn checked(entries: BTreeMap<String, Entry>) -> Result<Self> {
-        let truth = Self { entries };
+        let truth = Self { entries, paused_by: None };
         truth.text("proc/1/stat")?;
         Ok(truth)
+    }
+
+    /// The same report, of a guest that ran on until at most this time since its boot.
+    #[must_use]
+    pub fn paused_by(self, since_boot: Duration) -> Self {
+        Self { paused_by: Some(since_boot), ..self }
+    }
+
+    /// Whether a kernel timer with so much time left when the guest began to report may have run out before the dump.
+    pub fn may_have_run_out(&self, left: Duration) -> Result<bool> {
+        let Some(paused_by) = self.paused_by else { return Ok(false) };
+        let reported_at = u64::try_from(self.reported_at()?)?;
+        Ok(Duration::from_nanos(reported_at) + left <= paused_by)
     }
 
     /// The bytes of a file.

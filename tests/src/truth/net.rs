@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -21,6 +22,8 @@ pub struct Socket {
     pub inode: u64,
     /// Local and remote address and port, for the Internet protocols.
     pub tuple: Option<[(IpAddr, u16); 2]>,
+    /// In `TIME_WAIT`: how long the kernel will still remember it.
+    pub time_left: Option<Duration>,
     /// State as the file gives it: TCP states, `SS_*` for Unix.
     pub state: Option<u8>,
     /// Whether a Unix socket listens (`__SO_ACCEPTCON` in its flags).
@@ -189,8 +192,11 @@ impl Truth {
 /// `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode ref pointer ...`. In TIME_WAIT the kernel has
 /// forgotten who it was and prints 0 for the user (`get_timewait4_sock()`).
 fn internet(line: &str) -> Option<Socket> {
-    let ([_, local, remote, state, _, _, _, uid, _, inode, _, pointer], _) = fields::<12>(line)?;
+    let ([_, local, remote, state, _, timer, _, uid, _, inode, _, pointer], _) = fields::<12>(line)?;
+    // Kind of timer and what is left of it in ticks of 1/100 s (`USER_HZ`).
+    let ticks = timer.split_once(':').and_then(|(_, ticks)| u64::from_str_radix(ticks, 16).ok())?;
     Some(Socket {
+        time_left: (state == "06").then(|| Duration::from_millis(ticks.saturating_mul(10))),
         address: kernel_address(pointer)?,
         inode: inode.parse().ok()?,
         tuple: Some([endpoint(local)?, endpoint(remote)?]),
@@ -275,6 +281,11 @@ mod tests {
         assert_eq!(socket.tuple, Some([(loopback, 51001), (loopback, 4444)]));
         assert_eq!((socket.state, socket.uid, socket.inode), (Some(1), Some(1000), 10549));
         assert_eq!(socket.address, Some(0xffff_8ded_c31d_5a00));
+        assert_eq!(socket.time_left, None);
+        let forgotten = internet(
+            "   7: 0100007F:C73F 0100007F:1E61 06 00000000:00000000 03:00001679 00000000     0        0 0 3 ffff8eeb44363000",
+        );
+        assert_eq!(forgotten.unwrap().time_left, Some(Duration::from_millis(57_530)));
         assert_eq!(kernel_address("00000000f354729b"), Some(None));
         assert_eq!(
             endpoint("B80D0120000000000000000010000000:1A0A"),
