@@ -1,14 +1,15 @@
 //! Compares `rekal` with the truth of every guest in the lab, in every format, and prints counts and differences.
 //!
 //! Besides, for the raw dump of each kernel: profiles from `vmlinux`, BTF, the module zip and the image itself must give the
-//! same rows, and so must one thread and many; without any profile, the rows must still be right; and for one kernel, the raw dump inside gzip, xz and zstd is compared too.
+//! same rows, and so must one thread and many; without any profile, the rows must still be right; and for one kernel, the raw dump inside gzip, xz, zstd and EWF is
+//! compared too.
 //! In the guest whose kernel was attacked, the attacks must be found, and nothing else. Ends with the line `N passed, N failed`; exit code 1 when anything failed.
 
 #![expect(clippy::print_stdout, reason = "a report on standard output is what this program is for")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -43,30 +44,42 @@ struct Options {
     rekal: Option<PathBuf>,
 }
 
-/// The guest whose raw dump is also compared in compressed form.
+/// The guest whose raw dump is also compared in the containers that other programs make of it.
 const WRAPPED_GUEST: &str = "6.1-kaslr";
 
-/// A program that compresses its input, fast rather than small.
+/// A program that puts a dump into a container, fast rather than small.
 struct Wrapper {
     suffix: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
+    /// Whether the program reads and writes files by name; otherwise it filters its input.
+    by_name: bool,
 }
 
-const WRAPPERS: [Wrapper; 3] = [
-    Wrapper { suffix: "gz", program: "gzip", arguments: &["-1"] },
-    Wrapper { suffix: "xz", program: "xz", arguments: &["-0", "-T0"] },
-    Wrapper { suffix: "zst", program: "zstd", arguments: &["-q", "-1"] },
+const WRAPPERS: [Wrapper; 4] = [
+    Wrapper { suffix: "gz", program: "gzip", arguments: &["-1"], by_name: false },
+    Wrapper { suffix: "xz", program: "xz", arguments: &["-0", "-T0"], by_name: false },
+    Wrapper { suffix: "zst", program: "zstd", arguments: &["-q", "-1"], by_name: false },
+    // In segments of 64 MiB: .E01 and those that follow.
+    Wrapper {
+        suffix: "E01",
+        program: "ewfacquire",
+        arguments: &["-q", "-u", "-f", "encase6", "-c", "fast", "-S", "67108864", "-t"],
+        by_name: true,
+    },
 ];
 
 impl Wrapper {
     fn wrap(&self, from: &Path, to: &Path) -> Result<()> {
-        let status = Command::new(self.program)
-            .args(self.arguments)
-            .stdin(File::open(from)?)
-            .stdout(File::create(to)?)
-            .status()
-            .with_context(|| format!("cannot run: {}", self.program))?;
+        let mut command = Command::new(self.program);
+        command.args(self.arguments);
+        if self.by_name {
+            // The program adds the suffix itself.
+            command.arg(to.with_extension("")).arg(from).stdin(Stdio::null()).stdout(Stdio::null());
+        } else {
+            command.stdin(File::open(from)?).stdout(File::create(to)?);
+        }
+        let status = command.status().with_context(|| format!("cannot run: {}", self.program))?;
         anyhow::ensure!(status.success(), "{}: {status}", self.program);
         Ok(())
     }
@@ -152,21 +165,17 @@ fn main() -> Result<ExitCode> {
             if !file.starts_with(&options.dump) {
                 continue;
             }
-            let image = scratch.path().join(&file);
+            let folder = tempfile::tempdir_in(scratch.path())?;
+            let image = folder.path().join(&file);
             if let Err(error) = wrapper.wrap(&guest.raw(), &image) {
                 tally.add(&file, Err(error));
                 continue;
             }
-            let rekal = Rekal {
-                program: program.clone(),
-                image: image.clone(),
-                repository: Some(repository.clone()),
-            };
+            let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
             for command in &commands {
                 tally
                     .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));
             }
-            std::fs::remove_file(image)?;
         }
         if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&options.dump) {
             for command in commands.iter().filter(|command| !checks::writes(command)) {

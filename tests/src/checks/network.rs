@@ -144,7 +144,8 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
     for socket in truth.sockets()? {
         let described = describe(&socket);
         let is_same = |row: &Row| {
-            let is_equal = |column| described.cells.get(column).is_some_and(|value| *value == row.text(column));
+            let is_equal =
+                |column| described.cells.get(column).is_some_and(|value| *value == row.text(column));
             ["State", "SAddr", "SPort", "DAddr", "DPort"].into_iter().all(is_equal)
         };
         if let Some(left) = socket.time_left
