@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Identify,
     /// The profile lacks what the plugin cannot do without, or what is asked for does not exist.
     Analysis,
+    /// The machine has nothing of what is asked for: an interrupt descriptor table where the processor is no x86.
+    NotApplicable,
     /// Memory that the plugin cannot do without is missing or damaged: what it found before is its result, which is partial.
     Damaged,
     /// The output cannot be written.
@@ -64,6 +66,12 @@ impl Error {
     #[must_use]
     pub fn analysis(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Analysis, message)
+    }
+
+    /// A plugin that has no sense for this machine.
+    #[must_use]
+    pub fn not_applicable(message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::NotApplicable, format!("not applicable: {message}"))
     }
 
     /// A plugin that cannot go on because the image lost what it walks.
@@ -125,7 +133,7 @@ impl Error {
         match self.inner.kind {
             ErrorKind::Usage => EXIT_USAGE,
             ErrorKind::Identify => EXIT_IDENTIFY,
-            ErrorKind::Analysis | ErrorKind::Output => EXIT_FAILURE,
+            ErrorKind::Analysis | ErrorKind::NotApplicable | ErrorKind::Output => EXIT_FAILURE,
             ErrorKind::Damaged => EXIT_PARTIAL,
             ErrorKind::Stopped => EXIT_COMPLETE,
         }
@@ -152,7 +160,7 @@ impl From<object::Absent> for Error {
     fn from(absent: object::Absent) -> Self {
         match absent {
             object::Absent::NoProfile(missing) => missing.into(),
-            object::Absent::NotApplicable(_) => Self::analysis(absent.to_string()),
+            object::Absent::NotApplicable(reason) => Self::not_applicable(reason),
             object::Absent::Unreadable { .. } | object::Absent::Malformed(_) => {
                 Self::damaged(absent.to_string())
             }

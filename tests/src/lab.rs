@@ -131,13 +131,22 @@ impl Lab {
 impl Guest {
     /// What the guest reported.
     pub fn truth(&self) -> Result<Truth> {
-        let info = std::fs::read(self.folder.join("info.json")).context("cannot read: info.json")?;
-        let info: serde_json::Value = serde_json::from_slice(&info)?;
-        let boot_seconds = info.get("boot_seconds").and_then(serde_json::Value::as_f64);
-        let boot_seconds = boot_seconds.context("no boot_seconds in info.json")?;
+        let boot_seconds = self.info("boot_seconds")?.as_f64().context("boot_seconds is no number")?;
         // The guest's clock starts after its emulator and runs no faster. One second covers the way to the pause.
         let paused_by = std::time::Duration::try_from_secs_f64(boot_seconds + 1.0)?;
         Ok(Truth::from_folder(&self.folder.join("truth"))?.paused_by(paused_by))
+    }
+
+    /// The physical address where its memory begins.
+    pub fn ram_start(&self) -> Result<u64> {
+        self.info("ram_start")?.as_u64().context("ram_start is no address")
+    }
+
+    /// What was noted when the guest ran.
+    fn info(&self, name: &str) -> Result<serde_json::Value> {
+        let bytes = std::fs::read(self.folder.join("info.json")).context("cannot read: info.json")?;
+        let mut info: serde_json::Map<_, _> = serde_json::from_slice(&bytes)?;
+        info.remove(name).with_context(|| format!("not in info.json: {name}"))
     }
 
     /// The dumps of the paused guest, in every format there is, by file name.

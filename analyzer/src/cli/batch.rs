@@ -61,7 +61,9 @@ pub(super) fn run(matches: &ArgMatches, globals: &ArgMatches) -> Result<u8, Erro
         for line in script(file)?.lines() {
             lines.extend(words(line)?);
         }
-    } else if lines.is_empty() {
+    }
+    let is_asked = matches.contains_id("file") || !lines.is_empty();
+    if !is_asked {
         lines = every(&session)?;
     }
     if let Some(directory) = directory {
@@ -73,6 +75,10 @@ pub(super) fn run(matches: &ArgMatches, globals: &ArgMatches) -> Result<u8, Erro
         match one(words, before, &session, &settings, directory) {
             Ok(code) => partial |= code == EXIT_PARTIAL,
             Err(error) if error.kind() == ErrorKind::Stopped => break,
+            // Nobody asked for it by name.
+            Err(error) if error.kind() == ErrorKind::NotApplicable && !is_asked => {
+                report::line("note", &format!("in {}: {error}", words.join(" ")));
+            }
             Err(error) => {
                 report::line("error", &format!("in {}:", words.join(" ")));
                 report::error(&error);

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
 use rekal_tests::rekal::Rekal;
+use rekal_tests::truth::Machine;
 use serde_json::Value;
 
 const PAGE: u64 = 4096;
@@ -76,10 +77,15 @@ fn main() -> Result<ExitCode> {
     for name in &options.guest {
         let guest = lab.guests()?.into_iter().find(|guest| guest.name == *name);
         let guest = guest.with_context(|| format!("no such guest: {name}"))?;
-        let repository = lab.repository(&program, &guest, ProfileSource::Image, scratch.path())?;
+        // The image of another machine has less: no BTF (i386), no names of data (arm64).
+        let source = match guest.truth()?.machine()? {
+            Machine::Amd64 => ProfileSource::Image,
+            Machine::I386 | Machine::Arm64 => ProfileSource::Vmlinux,
+        };
+        let repository = lab.repository(&program, &guest, source, scratch.path())?;
         let intact =
             Rekal { program: program.clone(), image: guest.raw(), repository: Some(repository.clone()) };
-        let subject = Subject { processes: processes(&intact)?, guest, repository };
+        let subject = Subject { processes: processes(&intact, guest.ram_start()?)?, guest, repository };
         let seeds = options.first..options.first.saturating_add(options.seeds);
         let jobs: Vec<(u64, u64)> =
             options.percent.iter().flat_map(|percent| seeds.clone().map(|seed| (*percent, seed))).collect();
@@ -147,14 +153,15 @@ fn try_one(
     Ok(good)
 }
 
-/// The processes of the intact image with the pages their structures are in.
-fn processes(intact: &Rekal) -> Result<Vec<Process>> {
+/// The processes of the intact image, whose first byte has the physical address `ram_start`, with the pages of the file that
+/// their structures are in.
+fn processes(intact: &Rekal, ram_start: u64) -> Result<Vec<Process>> {
     let rows = intact.run(&["pslist"])?.rows;
     let address = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
     let first = rows.first().context("no process")?.object("proc", "address");
     let steps = intact.run(&["vtop", &first])?.rows;
     let physical = steps.iter().find(|row| row.text("step") == "physical").context("no physical address")?;
-    let shift = address(&first)?.wrapping_sub(address(&physical.text("address"))?);
+    let shift = address(&first)?.wrapping_sub(address(&physical.text("address"))?).wrapping_add(ram_start);
     rows.iter()
         .map(|row| {
             let text = row.object("proc", "address");

@@ -99,9 +99,7 @@ impl Registers {
             (Some("ARM64"), Ok(frame)) if frame >= ARM64.size => Ok(Self { frame, ..ARM64 }),
             (_, Ok(frame)) if frame == X64.frame => Ok(X64),
             (_, Ok(frame)) if frame == X86.frame => Ok(X86),
-            _ => Err(Error::analysis(
-                "not applicable: registers of this processor are not known to this command",
-            )),
+            _ => Err(Error::not_applicable("registers of this processor are not known to this command")),
         }
     }
 

@@ -75,7 +75,7 @@ impl Plugin for CheckIdt {
     fn collect(&self, session: &Session, _: &NoArgs, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         if !kernel.is_x86() {
-            return Err(Error::analysis("not applicable: only x86 has an interrupt descriptor table"));
+            return Err(Error::not_applicable("only x86 has an interrupt descriptor table"));
         }
         let (target, code) = (kernel.target(), Code::of(session)?);
         let wide = target.types().model().pointer_size() == 8;

@@ -42,7 +42,7 @@ impl Plugin for Pscallstack {
         let kernel = session.fact::<KernelFact>()?;
         let code = Code::of(session)?;
         if !kernel.is_x86() {
-            return Err(Error::analysis("not applicable: only stacks of x86 are known to this command"));
+            return Err(Error::not_applicable("only stacks of x86 are known to this command"));
         }
         for leader in args.tasks(session, &kernel)? {
             for thread in threads(&session.notes, &leader) {
