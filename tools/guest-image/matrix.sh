@@ -25,6 +25,9 @@ table="
 "
 # Only made when named.
 more="
+5.10-standard | 5.10-amd64 | raw kdump               |
+6.1-standard | 6.1-amd64   | raw elf kdump           |
+6.12-standard | 6.12-amd64 | raw kdump               |
 6.1-i386     | 6.1-686         | raw elf paging            |
 5.10-swap    | 5.10 | raw                         |
 6.1-pae-swap | 6.1-686-pae     | raw                       |

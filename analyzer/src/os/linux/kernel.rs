@@ -24,6 +24,8 @@ const MAX_CPUS: u32 = 8192;
 /// Bytes of physical memory that 32-bit kernels map for good, at least: 896 MiB less what `vmalloc` was given.
 const LOW_MEMORY: u64 = 768 << 20;
 
+/// `memstart_addr` is a multiple of this with every granule: `ARM64_MEMSTART_ALIGN` (arch/arm64/include/asm/kernel-pgtable.h).
+const MEMSTART_ALIGNMENT: u64 = 1 << 29;
 /// Distance of the direct map from physical memory is a multiple of this: `PUD_SIZE` (arch/x86/mm/kaslr.c).
 const DIRECT_MAP_ALIGNMENT: u64 = 1 << 30;
 /// Fewest bytes mapped at the distance that is taken for that of the direct map.
@@ -258,7 +260,20 @@ impl Kernel {
                 Arch::I386.link_base(profile).ok_or_else(|| Absent::from(Missing::Symbol("_text".into())))
             }
             (Arch::Arm64, _) => {
-                let start = self.target.read_u64(self.target.symbol("memstart_addr")?)?;
+                let start = self.target.read_u64(self.target.symbol("memstart_addr")?);
+                // A page that was zeroed does not tell.
+                let is_lost = start.as_ref().map_or(true, |start| *start == 0) && self.layout.ram_start != 0;
+                if is_lost
+                    && let Some(base) =
+                        task_scan::direct_map(&self.target, &*self.physical, MEMSTART_ALIGNMENT)
+                {
+                    let how = format!(
+                        "memstart_addr is lost; pointers of processes to themselves have the direct map at {base:#x}"
+                    );
+                    self.decisions.push(how);
+                    return Ok(base);
+                }
+                let start = start?;
                 let bits = self.layout.paging.bits;
                 let half = 1u64 << bits.min(48).saturating_sub(1);
                 let is_upper = arch::text(profile).is_some_and(|text| text & half != 0);

@@ -110,12 +110,15 @@ pub(super) fn hypotheses(
     found
 }
 
-/// The physical shift by VMCOREINFO: `phys_base` on x86-64, `kimage_voffset` on ARM64.
+/// The physical shift by VMCOREINFO: `phys_base` on x86-64, `kimage_voffset` on ARM64. On 32 bits, where physical and virtual
+/// addresses of the image differ by a constant, the shift of any symbol.
 fn told_shift(profile: &Profile, info: &VmcoreInfo) -> Option<u64> {
     let offset = info.kernel_offset().unwrap_or(0);
     match Arch::of(profile) {
         Arch::Amd64 => Some(info.phys_base()?.wrapping_add(offset)),
-        Arch::I386 => None,
+        Arch::I386 => info
+            .object_symbols()
+            .find_map(|(name, address)| Some(address.wrapping_sub(profile.symbol(name)?))),
         Arch::Arm64 => Some(arch::text(profile)?.wrapping_add(offset).wrapping_sub(info.image_offset()?)),
     }
 }
