@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use profile::Document;
 use profile::names::{BuildId, release_of_banner};
+use profile::{Document, Type};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::elf::Arch;
 use crate::symbols::{self, Symbol, SymbolList};
-use crate::types::emit::{Emitted, emit};
+use crate::types::emit::{self, Emitted, emit};
 use crate::types::merge::Merged;
 use crate::{Converted, FitnessReport, LinuxOptions};
 
@@ -24,6 +24,8 @@ pub(crate) struct Draft {
     document: Document,
     arch: Arch,
     emitted: Emitted,
+    /// Types of global variables, of which those are kept that are symbols too.
+    globals: Vec<(String, Option<u64>, Type)>,
     ambiguous_names: usize,
     /// Base name and SHA-256 of each file used.
     sources: BTreeSet<(String, String)>,
@@ -39,6 +41,7 @@ impl Draft {
             document,
             arch,
             emitted,
+            globals: emit::globals(merged, arch.address_size()),
             ambiguous_names: merged.ambiguous_names,
             sources: BTreeSet::new(),
             warnings: Vec::new(),
@@ -165,6 +168,15 @@ impl Draft {
         let sources: Vec<Value> =
             self.sources.iter().map(|(name, sha256)| json!({ "name": name, "sha256": sha256 })).collect();
         document.set("Sources", sources);
+        // A definition comes after declarations of the same name and takes their place. One whose address is not the
+        // symbol's is another variable of that name, in another file.
+        for (name, address, ty) in self.globals {
+            if let Some(symbol) = document.constants.get(&name)
+                && address.is_none_or(|address| address == *symbol)
+            {
+                document.constant_types.insert(name, ty);
+            }
+        }
         let mut report = FitnessReport::of(document);
         report.types = self.emitted.types;
         report.ambiguous_names = self.ambiguous_names;

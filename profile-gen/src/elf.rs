@@ -90,6 +90,7 @@ pub(crate) struct DebugSections<'d> {
     str: Cow<'d, [u8]>,
     line_str: Cow<'d, [u8]>,
     str_offsets: Cow<'d, [u8]>,
+    addr: Cow<'d, [u8]>,
 }
 
 impl DebugSections<'_> {
@@ -100,6 +101,7 @@ impl DebugSections<'_> {
             str: &self.str,
             line_str: &self.line_str,
             str_offsets: &self.str_offsets,
+            addr: &self.addr,
         }
     }
 }
@@ -139,6 +141,7 @@ impl<'d, R: ReadRef<'d>> Elf<'d, R> {
             str: self.contents(".debug_str")?,
             line_str: self.contents(".debug_line_str")?,
             str_offsets: self.contents(".debug_str_offsets")?,
+            addr: self.contents(".debug_addr")?,
         })
     }
 

@@ -215,6 +215,8 @@ pub(crate) enum Value<'a> {
     Ref(u32),
     /// `DW_FORM_flag_present`.
     Flag,
+    /// `DW_FORM_exprloc`.
+    Expression(&'a [u8]),
 }
 
 /// One DWARF compile unit; entries are added in order and refer to each other by the offset [`Unit::entry`] returns.
@@ -320,6 +322,11 @@ impl Unit {
                 constants::DW_FORM_ref4
             }
             Value::Flag => constants::DW_FORM_flag_present,
+            Value::Expression(bytes) => {
+                leb(&mut self.body, bytes.len() as u64);
+                self.body.extend(bytes);
+                constants::DW_FORM_exprloc
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Kernels come from the guest lab (`tools/guest-image`), pahole from the package `dwarves`; without them the tests say
 //! so and pass. What is compared: size of every struct, place of every member, offset and width of every bit-field; DWARF
-//! against BTF type by type; `System.map` against the symbol table of `vmlinux`.
+//! against BTF type by type; types of globals against the sizes in the symbol table; `System.map` against that table.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a test, helpers included")]
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use profile::{Document, Struct, Type};
+use profile::{DataModel, Document, Struct, Type};
 use profile_gen::{Converted, LinuxOptions, convert_linux};
 
 /// Folders of kernels in the lab: (release, folder).
@@ -223,6 +223,7 @@ fn dwarf_btf_and_the_module_zip_of_a_kernel_agree() {
     }
     println!("{release}: {compared} structs agree between DWARF and BTF");
     assert!(compared > 6000, "{compared}");
+    globals_are_as_large_as_their_symbols(&kernel, &dwarf.document);
 
     let zip = folder.join(format!("../../../zips/{release}-dwarf5.zip"));
     if !zip.is_file() {
@@ -238,6 +239,49 @@ fn dwarf_btf_and_the_module_zip_of_a_kernel_agree() {
         shared.iter().filter(|name| zip.document.structs[**name] != dwarf.document.structs[**name]).collect();
     println!("{release}: {} structs of the module, {} redeclared: {differ:?}", shared.len(), differ.len());
     assert!(shared.len() > 2000 && differ.len() < 10, "{differ:?}");
+}
+
+/// The linker's symbol table knows how large every object is.
+fn globals_are_as_large_as_their_symbols(kernel: &Path, document: &Document) {
+    let Ok(output) = Command::new("nm").arg("--print-size").arg(kernel).output() else {
+        println!("skipped: nm is not installed (apt-get install binutils)");
+        return;
+    };
+    let model = DataModel::of(&document.metadata);
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let [address, size, _, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+        let number = |hex| u64::from_str_radix(hex, 16).expect("nm prints hex");
+        let Some(ty) = document.constant_types.get(name) else { continue };
+        // Of several objects of one name the profile has one.
+        if document.constants.get(name) != Some(&number(address)) {
+            continue;
+        }
+        compared += 1;
+        let ours = size_of(ty, document, model);
+        if ours != Some(number(size)) {
+            wrong.push((name.to_owned(), ours, number(size)));
+        }
+    }
+    println!("{compared} of {} typed globals have a size in the symbol table", document.constant_types.len());
+    // Larger than its type is what ends in a flexible array or is declared without its length; the linker's script and
+    // assembler define a few things otherwise than C declares them.
+    println!("{} differ: {wrong:?}", wrong.len());
+    let smaller = wrong.iter().filter(|(_, ours, size)| ours.is_none_or(|ours| ours > *size)).count();
+    assert!(compared > 15_000 && wrong.len() < 50 && smaller < 3, "{compared} {wrong:?}");
+}
+
+fn size_of(ty: &Type, document: &Document, model: DataModel) -> Option<u64> {
+    match ty {
+        Type::Named(name) => match model.native(name) {
+            Some(native) => Some(u64::from(native.size)),
+            None => document.structs.get(name)?.size,
+        },
+        Type::Pointer(_) => Some(u64::from(model.pointer_size())),
+        Type::Array { count, target, .. } => Some((*count)? * size_of(target, document, model)?),
+        Type::Enumeration { target, .. } => size_of(target.as_deref()?, document, model),
+        _ => None,
+    }
 }
 
 /// `u1`, `u2`, ...: named after their contents, which BTF flattens.

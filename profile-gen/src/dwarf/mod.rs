@@ -1,9 +1,10 @@
-//! DWARF 2 to 5 of a Linux kernel or module: all type definitions of all units.
+//! DWARF 2 to 5 of a Linux kernel or module: all type definitions of all units, and the types of global variables.
 //!
 //! Units are read in parallel and one at a time per thread; nothing of a unit is kept but its distinct definitions
 //! and their hashes. Types declared inside functions are not read: nothing outside the function can point to them.
 //! Not read either: split DWARF (`.dwo`), type units (`-fdebug-types-section`) and Rust units.
 
+mod forms;
 mod unit;
 
 use std::collections::HashMap;
@@ -59,6 +60,7 @@ pub(crate) struct Sections<'d> {
     pub(crate) str: &'d [u8],
     pub(crate) line_str: &'d [u8],
     pub(crate) str_offsets: &'d [u8],
+    pub(crate) addr: &'d [u8],
 }
 
 /// All type definitions of a file.

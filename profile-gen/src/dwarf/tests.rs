@@ -364,3 +364,92 @@ fn other_processors_are_told_apart() {
     let error = with(EM_S390).unwrap_err().to_string();
     assert!(error.contains("not supported"), "{error}");
 }
+
+/// Attributes as gcc and clang write them for the C in the comments; the addresses are those of the symbol table.
+#[test]
+fn globals_have_the_types_of_their_definitions() {
+    const INIT_TASK: u64 = SYMBOLS[1].1;
+    let at = |address: u64| [&[DW_OP_addr.0], address.to_le_bytes().as_slice()].concat();
+    let name = |name| (DW_AT_name, Value::Text(name));
+    let mut unit = Unit::new(5);
+    let char_type = unit.base("char", 1);
+    let task = unit.record("task_struct", 8, &[("comm", 0, char_type)]);
+    let text = unit.entry(DW_TAG_array_type, true, &[(DW_AT_type, Value::Ref(char_type))]);
+    unit.entry(DW_TAG_subrange_type, false, &[]);
+    unit.end();
+    let external = [(DW_AT_external, Value::Flag), (DW_AT_declaration, Value::Flag)];
+    // extern char _text[]; the linker defines it.
+    unit.entry(
+        DW_TAG_variable,
+        false,
+        &[&[name("_text"), (DW_AT_type, Value::Ref(text))], &external[..]].concat(),
+    );
+    // extern struct task_struct init_task; struct task_struct init_task = ...;
+    let declared = [&[name("init_task"), (DW_AT_type, Value::Ref(task))], &external[..]].concat();
+    let declared = unit.entry(DW_TAG_variable, false, &declared);
+    unit.entry(
+        DW_TAG_variable,
+        false,
+        &[(DW_AT_specification, Value::Ref(declared)), (DW_AT_location, Value::Expression(&at(INIT_TASK)))],
+    );
+    // Of the same name elsewhere, in another file and in a function; and what is no symbol at all.
+    let variable = |unit: &mut Unit, label, location: &[u8]| {
+        let attributes =
+            [name(label), (DW_AT_type, Value::Ref(char_type)), (DW_AT_location, Value::Expression(location))];
+        unit.entry(DW_TAG_variable, false, &attributes);
+    };
+    variable(&mut unit, "init_task", &at(INIT_TASK + 0x1000));
+    variable(&mut unit, "nowhere", &at(0x1000));
+    unit.entry(DW_TAG_subprogram, true, &[]);
+    variable(&mut unit, "_text", &at(SYMBOLS[0].1));
+    unit.end();
+    // A thread's own copy has no address.
+    variable(&mut unit, "_text", &[at(SYMBOLS[0].1).as_slice(), &[DW_OP_GNU_push_tls_address.0]].concat());
+    let types = document(unit).constant_types;
+    let expected = [("_text", Type::array(0, named("char"))), ("init_task", named("task_struct"))]
+        .map(|(n, ty)| (n.to_owned(), ty));
+    assert_eq!(types, expected.into());
+}
+
+/// `const char banner[] __weak;` in one file, `const char banner[] = "..."` in another: both have the address.
+#[test]
+fn of_several_definitions_the_one_that_says_most_counts() {
+    let unit = |count: Option<u64>| {
+        let mut unit = Unit::new(5);
+        let char_type = unit.base("char", 1);
+        let array = unit.entry(DW_TAG_array_type, true, &[(DW_AT_type, Value::Ref(char_type))]);
+        let bound: Vec<_> = count.into_iter().map(|count| (DW_AT_count, Value::Number(count))).collect();
+        unit.entry(DW_TAG_subrange_type, false, &bound);
+        unit.end();
+        let location = [&[DW_OP_addr.0], SYMBOLS[1].1.to_le_bytes().as_slice()].concat();
+        let attributes = [
+            (DW_AT_name, Value::Text("init_task")),
+            (DW_AT_type, Value::Ref(array)),
+            (DW_AT_location, Value::Expression(&location)),
+        ];
+        unit.entry(DW_TAG_variable, false, &attributes);
+        unit
+    };
+    for counts in [[None, Some(204)], [Some(204), None]] {
+        let types = convert(&counts.map(unit)).document.constant_types;
+        assert_eq!(types["init_task"], Type::array(204, named("char")));
+    }
+}
+
+/// clang's `DW_OP_addrx`: the address stands in a table of its own (DWARF 5, section 7.27).
+#[test]
+fn addresses_are_read_from_their_table() {
+    let mut unit = Unit::new(5);
+    let int = unit.base("int", 4);
+    let attributes = [
+        (DW_AT_name, Value::Text("init_task")),
+        (DW_AT_type, Value::Ref(int)),
+        (DW_AT_location, Value::Expression(&[DW_OP_addrx.0, 1])),
+    ];
+    unit.entry(DW_TAG_variable, false, &attributes);
+    // The unit's root names no base here, so the table starts with its section.
+    let table = SYMBOLS.iter().flat_map(|(_, address, _)| address.to_le_bytes()).collect();
+    let elf = ElfBuilder::kernel().dwarf(&[unit]).section(".debug_addr", 0, table).symbols(&SYMBOLS).finish();
+    let converted = convert_linux_bytes(&elf, "vmlinux", &LinuxOptions::default()).expect("converts");
+    assert_eq!(converted.document.constant_types["init_task"], named("int"));
+}

@@ -3,19 +3,17 @@
 //! Entries are decoded straight from the section in one pass; what is not about types is skipped, whole functions by
 //! their `DW_AT_sibling`. References inside the unit are resolved afterwards.
 
-use std::ffi::CStr;
-
 use gimli::{
-    Abbreviation, Abbreviations, AttributeValue, DwTag, EntriesRaw, Operation, UnitHeader, UnitOffset,
-    constants,
+    Abbreviation, Abbreviations, AttributeValue, DwTag, EntriesRaw, UnitHeader, UnitOffset, constants,
 };
 
+use super::forms::{Forms, constant, location, upper_bound};
 use super::{Sections, Slice};
-use crate::types::{Enumeration, Enumerator, Id, Member, Node, Place, Record, RecordKind, Table, VOID};
+use crate::types::{
+    Enumeration, Enumerator, Id, Member, Node, Place, Record, RecordKind, Table, VOID, Variable,
+};
 
-/// Longest name that is read; C compilers guarantee 63 significant characters.
-const MAX_NAME: usize = 1024;
-/// Most types, and most members and enumerators, in one unit. A whole kernel as one unit has about a million.
+/// Most types, and most members, enumerators and variables, in one unit. A whole kernel as one unit has about a million.
 const MAX_NODES: usize = 4 << 20;
 /// Deepest nesting of entries about types: C++ and anonymous types nest, C does not.
 const MAX_OPEN: usize = 256;
@@ -36,21 +34,22 @@ pub(super) fn read<'d>(
     let mut raw = header.entries_raw(abbreviations, None)?;
     let Some(root) = raw.read_abbreviation()? else { return Ok(None) };
     let mut reader = Reader {
-        strings: Strings { sections: *sections, base: 0, wide: header.format() == gimli::Format::Dwarf64 },
+        forms: Forms::new(*sections, header.encoding()),
         table: Table::new(header.address_size()),
         offsets: vec![0],
         places: Vec::new(),
         member_owners: Vec::new(),
         value_owners: Vec::new(),
         dimensions: Vec::new(),
+        variables: Vec::new(),
         foreign: 0,
     };
-    // The base comes first: names of the root itself may use it.
+    // The bases come first: names of the root itself may use them.
     let root_entry = reader.entry(&mut raw, root)?;
     if root_entry.language == Some(u64::from(constants::DW_LANG_Rust.0)) {
         return Ok(None);
     }
-    reader.strings.base = root_entry.str_offsets_base;
+    reader.forms.set_bases(root_entry.str_offsets_base, root_entry.addr_base);
     reader.walk(header, abbreviations, raw, root.has_children())?;
     Ok(Some(reader.finish()))
 }
@@ -77,6 +76,11 @@ struct Entry<'d> {
     sibling: usize,
     language: Option<u64>,
     str_offsets_base: usize,
+    addr_base: usize,
+    /// Where a variable stands.
+    address: Option<u64>,
+    /// The declaration that says the rest of a definition.
+    specification: usize,
 }
 
 /// An open entry whose children matter.
@@ -85,14 +89,16 @@ enum Open {
     Record(u32),
     Array(Id),
     Enum(u32),
-    /// Unit or name space: children are types of their own.
+    /// Unit or name space: children are types of their own, and global variables.
     Scope,
+    /// Function: its types are kept, its variables are not.
+    Body,
     /// Nothing below is about types.
     Ignored,
 }
 
 struct Reader<'d> {
-    strings: Strings<'d>,
+    forms: Forms<'d>,
     table: Table<'d>,
     /// Unit offset of each node; ascending, as entries are read in order.
     offsets: Vec<u32>,
@@ -103,6 +109,8 @@ struct Reader<'d> {
     value_owners: Vec<u32>,
     /// Array and element count of each dimension.
     dimensions: Vec<(Id, u64)>,
+    /// Global variables by unit offset; ascending.
+    variables: Vec<(usize, Entry<'d>)>,
     foreign: usize,
 }
 
@@ -145,7 +153,10 @@ impl<'d> Reader<'d> {
             let inside =
                 if ignored > 0 { Open::Ignored } else { open.last().copied().unwrap_or(Open::Ignored) };
             let opened = self.read_entry(&mut raw, abbreviation, offset, inside)?;
-            let members = self.table.members.len() + self.table.enumerators.len() + self.dimensions.len();
+            let members = self.table.members.len()
+                + self.table.enumerators.len()
+                + self.dimensions.len()
+                + self.variables.len();
             if self.table.nodes.len().max(members) > MAX_NODES {
                 return Err(gimli::Error::OffsetOutOfBounds(MAX_NODES as u64));
             }
@@ -180,9 +191,9 @@ impl<'d> Reader<'d> {
             _ => What::of(tag, inside),
         };
         match what {
-            What::Scope => {
+            What::Scope(children) => {
                 raw.skip_attributes(abbreviation.attributes())?;
-                return Ok(Opened::Children(Open::Scope));
+                return Ok(Opened::Children(children));
             }
             What::Other if !abbreviation.has_children() => {
                 raw.skip_attributes(abbreviation.attributes())?;
@@ -207,8 +218,12 @@ impl<'d> Reader<'d> {
                 }
                 Opened::Skip(entry.sibling)
             }
+            What::Variable => {
+                self.variables.push((offset.0, entry));
+                Opened::Skip(entry.sibling)
+            }
             What::Type => self.node(tag, offset, &entry)?,
-            What::Scope | What::Other => Opened::Skip(entry.sibling),
+            What::Scope(_) | What::Other => Opened::Skip(entry.sibling),
         })
     }
 
@@ -301,7 +316,7 @@ impl<'d> Reader<'d> {
             let attribute = raw.read_attribute_inline(*spec)?;
             let value = attribute.raw_value();
             match attribute.name() {
-                constants::DW_AT_name => entry.name = self.strings.get(&value),
+                constants::DW_AT_name => entry.name = self.forms.text(&value),
                 constants::DW_AT_type => entry.ty = self.unit_offset(&value),
                 constants::DW_AT_byte_size => entry.byte_size = value.udata_value(),
                 constants::DW_AT_bit_size => entry.bit_size = value.udata_value(),
@@ -326,6 +341,13 @@ impl<'d> Reader<'d> {
                         entry.str_offsets_base = base;
                     }
                 }
+                constants::DW_AT_addr_base => {
+                    if let AttributeValue::SecOffset(base) = value {
+                        entry.addr_base = base;
+                    }
+                }
+                constants::DW_AT_location => entry.address = self.forms.address(&value),
+                constants::DW_AT_specification => entry.specification = self.unit_offset(&value),
                 _ => {}
             }
         }
@@ -376,7 +398,27 @@ impl<'d> Reader<'d> {
             enumeration.signed |= values.iter().any(|v| v.value < 0);
             enumeration.values = range;
         }
+        self.globals(&resolve);
         Unit { table: self.table, foreign: self.foreign }
+    }
+
+    /// Variables that have an address, and declarations of those that another unit or the linker defines.
+    fn globals(&mut self, resolve: &impl Fn(u32) -> Id) {
+        let variables = std::mem::take(&mut self.variables);
+        for (_, entry) in &variables {
+            let declared = variables
+                .binary_search_by_key(&entry.specification, |(offset, _)| *offset)
+                .ok()
+                .and_then(|at| variables.get(at));
+            // A definition that refers to a declaration repeats what it completes: the length of an array.
+            let name = declared.filter(|_| entry.name.is_empty()).map_or(entry.name, |(_, said)| said.name);
+            let ty = declared.filter(|_| entry.ty == 0).map_or(entry.ty, |(_, said)| said.ty);
+            let wanted = entry.address.is_some() || entry.declaration && entry.external;
+            if wanted && !name.is_empty() {
+                let ty = resolve(u32::try_from(ty).unwrap_or(VOID));
+                self.table.variables.push(Variable { name, ty, address: entry.address });
+            }
+        }
     }
 
     /// `a[2][3]` is one entry with two dimensions; as nodes the outer array holds an inner one.
@@ -435,7 +477,8 @@ enum Opened {
 /// What an entry is, given where it stands.
 enum What {
     Type,
-    Scope,
+    Scope(Open),
+    Variable,
     Member(u32),
     Dimension(Id),
     Enumerator(u32),
@@ -448,10 +491,11 @@ impl What {
             (constants::DW_TAG_member, Open::Record(record)) => Self::Member(record),
             (constants::DW_TAG_subrange_type, Open::Array(array)) => Self::Dimension(array),
             (constants::DW_TAG_enumerator, Open::Enum(owner)) => Self::Enumerator(owner),
-            (
-                constants::DW_TAG_namespace | constants::DW_TAG_subprogram | constants::DW_TAG_lexical_block,
-                Open::Scope,
-            ) => Self::Scope,
+            (constants::DW_TAG_namespace, Open::Scope) => Self::Scope(Open::Scope),
+            (constants::DW_TAG_subprogram | constants::DW_TAG_lexical_block, Open::Scope | Open::Body) => {
+                Self::Scope(Open::Body)
+            }
+            (constants::DW_TAG_variable, Open::Scope) => Self::Variable,
             (
                 constants::DW_TAG_base_type
                 | constants::DW_TAG_pointer_type
@@ -515,75 +559,4 @@ where
         start = end;
     }
     ranges
-}
-
-/// A constant, or the `DW_OP_plus_uconst` of DWARF 2.
-fn location(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
-    let expression = match value {
-        AttributeValue::Block(bytes) => *bytes,
-        AttributeValue::Exprloc(expression) => expression.0,
-        constant => return constant.udata_value(),
-    };
-    let encoding = gimli::Encoding { format: gimli::Format::Dwarf32, version: 4, address_size: 8 };
-    match Operation::parse(&mut { expression }, encoding) {
-        Ok(Operation::PlusConstant { value } | Operation::UnsignedConstant { value }) => Some(value),
-        _ => None,
-    }
-}
-
-/// Upper bound of a dimension. -1, also as all ones of 4 or 8 bytes, is the bound of `[0]`.
-fn upper_bound(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
-    match value {
-        AttributeValue::Data4(u32::MAX) | AttributeValue::Sdata(-1) => Some(u64::MAX),
-        value => value.udata_value(),
-    }
-}
-
-/// Value of an enumerator. Forms without a sign are unsigned: compilers use `DW_FORM_sdata` for negative values.
-fn constant(value: &AttributeValue<Slice<'_>>) -> Option<i128> {
-    match value {
-        AttributeValue::Sdata(value) => Some(i128::from(*value)),
-        AttributeValue::Data16(value) => i128::try_from(*value).ok(),
-        AttributeValue::Block(bytes) if bytes.len() <= 8 => {
-            Some(bytes.slice().iter().rev().fold(0, |sum, &byte| sum << 8 | i128::from(byte)))
-        }
-        value => value.udata_value().map(i128::from),
-    }
-}
-
-/// The sections names come from.
-struct Strings<'d> {
-    sections: Sections<'d>,
-    /// `DW_AT_str_offsets_base` of the unit.
-    base: usize,
-    /// 64-bit DWARF.
-    wide: bool,
-}
-
-impl<'d> Strings<'d> {
-    /// The name; empty where there is none or it is longer than [`MAX_NAME`].
-    fn get(&self, value: &AttributeValue<Slice<'d>>) -> &'d [u8] {
-        match value {
-            AttributeValue::String(bytes) if bytes.len() <= MAX_NAME => bytes.slice(),
-            AttributeValue::DebugStrRef(offset) => terminated(self.sections.str, offset.0),
-            AttributeValue::DebugLineStrRef(offset) => terminated(self.sections.line_str, offset.0),
-            AttributeValue::DebugStrOffsetsIndex(index) => {
-                let width = if self.wide { 8 } else { 4 };
-                let entry = index.0.checked_mul(width).and_then(|at| at.checked_add(self.base));
-                let bytes = entry.and_then(|at| self.sections.str_offsets.get(at..at.checked_add(width)?));
-                let offset =
-                    bytes.map(|b| b.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte)));
-                offset
-                    .and_then(|offset| usize::try_from(offset).ok())
-                    .map_or(&[], |offset| terminated(self.sections.str, offset))
-            }
-            _ => &[],
-        }
-    }
-}
-
-fn terminated(section: &[u8], offset: usize) -> &[u8] {
-    let rest = section.get(offset..).unwrap_or_default();
-    let bounded = rest.get(..=MAX_NAME).unwrap_or(rest);
-    CStr::from_bytes_until_nul(bounded).map_or(&[], CStr::to_bytes)
 }

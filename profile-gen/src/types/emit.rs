@@ -69,6 +69,20 @@ pub(crate) fn emit(merged: &Merged, address_size: u8, document: &mut Document) -
     emitted
 }
 
+/// The types of global variables by name and address, those without address first. Code and unknown types are left out.
+pub(crate) fn globals(merged: &Merged, address_size: u8) -> Vec<(String, Option<u64>, Type)> {
+    let emitter = Emitter { merged, address_size, repeated: Cell::new(0) };
+    let named = |((name, address), ty): (&(Box<str>, Option<u64>), &Ref)| {
+        let ty = match ty {
+            Ref::Void | Ref::Function => return None,
+            // No definition has this identity, so the plain one of a name is meant.
+            ty => emitter.ty(0, ty),
+        };
+        Some((name.to_string(), *address, ty))
+    };
+    merged.globals.iter().filter_map(named).collect()
+}
+
 struct Emitter<'m> {
     merged: &'m Merged,
     address_size: u8,

@@ -47,21 +47,14 @@ pub(crate) struct Field {
     pub(crate) ty: Ref,
 }
 
-/// A type as a member uses it.
-#[derive(Debug)]
+/// A type as a member or a global variable uses it. In the order of how much is known, as the merger compares them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ref {
     Void,
     Function,
     Base(Box<str>),
     Pointer(Box<Ref>),
     Array(u64, Box<Ref>),
-    /// A definition by identity: held by value, or anonymous.
-    Layout(u64),
-    /// A record behind a pointer: which of the definitions of that name is meant is known after merging.
-    Named {
-        key: u64,
-        name: Box<str>,
-    },
     /// Bits `start..end` of an integer. `declared` is what the source declares: an integer, `_Bool` or enum;
     /// `unit` is the size of the integer to read where that is another one.
     Bits {
@@ -70,6 +63,13 @@ pub(crate) enum Ref {
         declared: Box<Ref>,
         unit: Option<u64>,
     },
+    /// A record behind a pointer: which of the definitions of that name is meant is known after merging.
+    Named {
+        key: u64,
+        name: Box<str>,
+    },
+    /// A definition by identity: held by value, or anonymous.
+    Layout(u64),
 }
 
 /// Hash of a name in its name space.
@@ -303,6 +303,21 @@ impl<'t, 'd> Layouts<'t, 'd> {
                 let ty = Ref::Bits { start, end, declared, unit: (!fits_declared).then_some(unit.size) };
                 Some(Field { name, offset: unit.offset, ty })
             }
+        }
+    }
+
+    /// The type of a variable. Other than for a member, what its pointers mean is what its unit defines: it is no part
+    /// of a layout that units may share.
+    pub(crate) fn of_variable(&mut self, id: Id, depth: usize) -> Ref {
+        let id = self.resolve(id);
+        match (self.definition(id), self.table.node(id)) {
+            (None, Node::Pointer(target)) if depth < MAX_REF_DEPTH => {
+                Ref::Pointer(Box::new(self.of_variable(target, depth + 1)))
+            }
+            (None, Node::Array { target, count }) if depth < MAX_REF_DEPTH => {
+                Ref::Array(count, Box::new(self.of_variable(target, depth + 1)))
+            }
+            _ => self.reference(id, false, depth),
         }
     }
 

@@ -5,7 +5,7 @@
 //! The result does not depend on the order in which units are added.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,6 +25,9 @@ const MAX_DEFS: usize = 24 << 20;
 pub(crate) struct TooManyTypes;
 
 type ByHash<V> = HashMap<u64, V>;
+/// Name and address of a global variable; without address where it is a declaration.
+type GlobalKey = (Box<str>, Option<u64>);
+type Globals = BTreeMap<GlobalKey, Ref>;
 type AliasCounts = HashMap<(u64, AliasTarget), (Box<str>, u32)>;
 
 /// The record a typedef means.
@@ -41,6 +44,7 @@ pub(crate) struct Merger {
     shards: Vec<Mutex<ByHash<Layout>>>,
     /// Typedefs of named records: (key of the typedef, record) to the typedef's name and how often it is seen.
     aliases: Mutex<AliasCounts>,
+    globals: Mutex<Globals>,
     bytes: AtomicUsize,
     defs: AtomicUsize,
 }
@@ -74,6 +78,8 @@ pub(crate) struct Merged {
     plain: ByHash<u64>,
     /// Typedefs of named records, to the record meant.
     pub(crate) aliases: BTreeMap<Box<str>, u64>,
+    /// Types of global variables.
+    pub(crate) globals: Globals,
     /// Number of names that several layouts share.
     pub(crate) ambiguous_names: usize,
 }
@@ -83,6 +89,7 @@ impl Merger {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             aliases: Mutex::default(),
+            globals: Mutex::default(),
             bytes: AtomicUsize::new(0),
             defs: AtomicUsize::new(0),
         }
@@ -128,6 +135,7 @@ impl Merger {
             return Err(TooManyTypes);
         }
         self.keep_aliases(aliases)?;
+        self.keep_globals(table, &mut layouts)?;
         Ok(UnitDefs { exact: exact_targets(table, &mut layouts, &defs), defs })
     }
 
@@ -165,6 +173,35 @@ impl Merger {
         Ok(())
     }
 
+    /// Where units say different things about one variable (an array without its length, a struct without its members),
+    /// the one that says most is kept, whichever comes first.
+    fn keep_globals<'t, 'd>(
+        &self,
+        table: &'t Table<'d>,
+        layouts: &mut Layouts<'t, 'd>,
+    ) -> Result<(), TooManyTypes> {
+        let found: Vec<(GlobalKey, Ref)> = table
+            .variables
+            .iter()
+            .map(|variable| {
+                let name = String::from_utf8_lossy(variable.name).into();
+                ((name, variable.address), layouts.of_variable(variable.ty, 0))
+            })
+            .collect();
+        let mut globals = lock(&self.globals);
+        for (key, ty) in found {
+            match globals.entry(key) {
+                btree_map::Entry::Occupied(mut known) if ty > *known.get() => drop(known.insert(ty)),
+                btree_map::Entry::Occupied(_) => {}
+                btree_map::Entry::Vacant(entry) => {
+                    self.charge(entry.key().0.len() + 32 + ty.bytes())?;
+                    entry.insert(ty);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn charge(&self, bytes: usize) -> Result<(), TooManyTypes> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > MAX_BYTES { Err(TooManyTypes) } else { Ok(()) }
@@ -193,7 +230,8 @@ impl Merger {
         let ambiguous_names = groups.values().filter(|members| members.len() > 1).count();
         let found = self.aliases.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let aliases = aliases(found, &plain, taken);
-        Merged { layouts, names, targets, plain, aliases, ambiguous_names }
+        let globals = self.globals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Merged { layouts, names, targets, plain, aliases, globals, ambiguous_names }
     }
 }
 
@@ -208,24 +246,28 @@ impl Merged {
 impl Layout {
     /// Estimate of the memory a definition takes.
     fn bytes(&self) -> usize {
-        fn reference(ty: &Ref) -> usize {
-            let own = size_of::<Ref>();
-            match ty {
-                Ref::Pointer(inner) | Ref::Array(_, inner) | Ref::Bits { declared: inner, .. } => {
-                    own + reference(inner)
-                }
-                Ref::Base(name) | Ref::Named { name, .. } => own + name.len(),
-                Ref::Void | Ref::Function | Ref::Layout(_) => own,
-            }
-        }
         let name = |name: &Option<Box<str>>| name.as_ref().map_or(0, |n| n.len());
         let content: usize = match &self.shape {
             Shape::Record { fields, .. } => {
-                fields.iter().map(|field| size_of::<Field>() + name(&field.name) + reference(&field.ty)).sum()
+                fields.iter().map(|field| size_of::<Field>() + name(&field.name) + field.ty.bytes()).sum()
             }
             Shape::Enum { values, .. } => values.iter().map(|(name, _)| 40 + name.len()).sum(),
         };
         size_of::<Self>() + name(&self.name) + content
+    }
+}
+
+impl Ref {
+    /// Estimate of the memory it takes.
+    fn bytes(&self) -> usize {
+        let own = size_of::<Self>();
+        match self {
+            Self::Pointer(inner) | Self::Array(_, inner) | Self::Bits { declared: inner, .. } => {
+                own + inner.bytes()
+            }
+            Self::Base(name) | Self::Named { name, .. } => own + name.len(),
+            Self::Void | Self::Function | Self::Layout(_) => own,
+        }
     }
 }
 

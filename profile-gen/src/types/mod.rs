@@ -101,6 +101,15 @@ pub(crate) struct Enumerator<'d> {
     pub(crate) value: i128,
 }
 
+/// A global variable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Variable<'d> {
+    pub(crate) name: &'d [u8],
+    pub(crate) ty: Id,
+    /// Where it stands, as linked; `None` for a declaration of what is defined elsewhere.
+    pub(crate) address: Option<u64>,
+}
+
 /// All types of one unit.
 #[derive(Debug)]
 pub(crate) struct Table<'d> {
@@ -109,6 +118,8 @@ pub(crate) struct Table<'d> {
     pub(crate) members: Vec<Member<'d>>,
     pub(crate) enums: Vec<Enumeration<'d>>,
     pub(crate) enumerators: Vec<Enumerator<'d>>,
+    /// Global variables; BTF does not say them.
+    pub(crate) variables: Vec<Variable<'d>>,
     /// Bytes of a pointer: 4 or 8.
     pub(crate) address_size: u8,
 }
@@ -122,6 +133,7 @@ impl<'d> Table<'d> {
             members: Vec::new(),
             enums: Vec::new(),
             enumerators: Vec::new(),
+            variables: Vec::new(),
             address_size,
         }
     }

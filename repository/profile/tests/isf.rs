@@ -107,12 +107,16 @@ fn a_linux_profile_names_its_banner_for_volatility() {
     document.set("arch", "AMD64");
     document.set("Banner", "Linux version 6.1.0 (a@b) #1 SMP");
     document.constants.insert("linux_banner".to_owned(), 0xffff_ffff_8200_0000);
+    document.constants.insert("_text".to_owned(), 0xffff_ffff_8100_0000);
     let isf: Value = serde_json::from_str(&document_to_isf(&document)).expect("JSON");
     assert_eq!(
         isf["symbols"]["linux_banner"]["constant_data"],
         "TGludXggdmVyc2lvbiA2LjEuMCAoYUBiKSAjMSBTTVAKAA=="
     );
+    // Volatility cannot take an object at a symbol without a type.
+    assert_eq!(isf["symbols"]["_text"]["type"], serde_json::json!({"kind": "base", "name": "void"}));
     let back = document_from_isf(&isf.to_string()).expect("our own table");
+    assert!(back.constant_types.keys().eq(["linux_banner"]));
     assert_eq!(back.metadata["Banner"], "Linux version 6.1.0 (a@b) #1 SMP");
     assert_eq!(back.metadata["Release"], "6.1.0");
 }

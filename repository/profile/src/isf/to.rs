@@ -172,22 +172,19 @@ impl Writer<'_> {
         });
         let document = self.document;
         let mut symbols = Map::new();
+        // Whoever reads ISF may ask any symbol for its type; `void` is what its other writers give those without one.
+        let untyped = self.base("void");
         for (name, address) in document.functions.iter().chain(&document.constants) {
-            let mut symbol = json!({"address": address});
-            if let Some(object) = symbol.as_object_mut() {
-                if let Some(ty) = document.constant_types.get(name) {
-                    object.insert("type".to_owned(), self.ty(ty, 0));
+            let ty = document.constant_types.get(name).map(|ty| self.ty(ty, 0));
+            let mut symbol = json!({"address": address, "type": ty.as_ref().unwrap_or(&untyped)});
+            if name == "linux_banner"
+                && let (Some(banner), Some(object)) = (&banner, symbol.as_object_mut())
+            {
+                if ty.is_none() {
+                    let ty = json!({"kind": "array", "count": banner.len(), "subtype": self.base("char")});
+                    object.insert("type".to_owned(), ty);
                 }
-                if name == "linux_banner"
-                    && let Some(banner) = &banner
-                {
-                    let length = banner.len();
-                    object.entry("type").or_insert_with(|| {
-                        json!({"kind": "array", "count": length, "subtype": {"kind": "base", "name": "char"}})
-                    });
-                    object.insert("constant_data".to_owned(), Value::from(base64::encode(banner.as_bytes())));
-                    self.bases.insert("char".to_owned());
-                }
+                object.insert("constant_data".to_owned(), Value::from(base64::encode(banner.as_bytes())));
             }
             symbols.insert(name.clone(), symbol);
         }
