@@ -360,11 +360,13 @@ fn try_candidate(
     }
     let remaining = if stage >= Stage::Remains { hypotheses.as_slice() } else { &[] };
     for hypothesis in remaining.iter().take(MAX_REMAINS) {
-        let located =
-            locate_remains(profile, &image.space, hypothesis, &evidence.tables).and_then(|(layout, how)| {
+        let info = evidence.vmcoreinfo.first().map(|(info, _)| info);
+        let located = locate_remains(profile, &image.space, hypothesis, &evidence.tables, info).and_then(
+            |(layout, how)| {
                 let layout = with_overrides(session, layout);
                 verify(profile, &image.space, layout, &evidence.vmcoreinfo).map(|()| (layout, how))
-            });
+            },
+        );
         match located {
             Ok((layout, how)) => {
                 diagnosis.decided(format!("{name} fits: {}; {how}", hypothesis.source));

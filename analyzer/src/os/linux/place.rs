@@ -259,12 +259,14 @@ fn locate_from(
 }
 
 /// Finds a way to the kernel where its own page tables do not lead to it: the tables of a process, which have the kernel's half
-/// too, or else the pointers in the kernel's image, which tell where it ran. Also says which.
+/// too, or else the pointers in the kernel's image, which tell where it ran. On 32 bits that is told by where it was loaded. Also
+/// says which.
 pub(super) fn locate_remains(
     profile: &Profile,
     physical: &Arc<dyn AddressSpace>,
     hypothesis: &Hypothesis,
     tables: &[TopTable],
+    info: Option<&VmcoreInfo>,
 ) -> Result<(Layout, String), String> {
     let shift = hypothesis.physical_shift;
     let own = page_table_root(profile, shift).map_err(|missing| missing.to_string())?;
@@ -276,12 +278,21 @@ pub(super) fn locate_remains(
             return Ok((layout, how));
         }
     }
-    let (slide, pointers) = remains::slide(profile, &*physical, shift)
-        .ok_or("neither page tables nor pointers in the kernel's image lead to the kernel")?;
+    let (slide, how) = match Arch::of(profile) {
+        Arch::I386 => (shift, "it ran where it was loaded".to_owned()),
+        _ => remains::slide(profile, &*physical, shift)
+            .map(|(slide, pointers)| (slide, format!("{pointers} pointers in its image say where it ran")))
+            .ok_or("neither page tables nor pointers in the kernel's image lead to the kernel")?,
+    };
     let (dtb, five_levels) = roots.first().copied().unwrap_or((own, false));
     let modes = Arch::of(profile).modes(profile);
-    let (paging, ..) = modes.get(usize::from(five_levels)).or(modes.first()).ok_or("no paging mode fits")?;
+    let told = modes.iter().find(|(mode, ..)| {
+        let page = mode.levels.last().map(|level| 1 << level.shift);
+        info.is_some_and(|info| info.address_bits() == Some(mode.bits.into()) && info.page_size() == page)
+    });
+    let by_tables = || modes.get(usize::from(five_levels)).or(modes.first());
+    let (paging, ..) = told.or_else(by_tables).ok_or("no paging mode fits")?;
     let ram_start = hypothesis.ram_start;
-    let how = format!("no page table maps the kernel; {pointers} pointers in its image say where it ran");
+    let how = format!("no page table maps the kernel; {how}");
     Ok((Layout { paging, dtb, slide, physical_shift: shift, ram_start }, how))
 }

@@ -66,6 +66,18 @@ impl VmcoreInfo {
         u64::from_str_radix(self.values.get("NUMBER(kimage_voffset)")?.strip_prefix("0x")?, 16).ok()
     }
 
+    /// Bytes of a page.
+    #[must_use]
+    pub fn page_size(&self) -> Option<u64> {
+        self.values.get("PAGESIZE")?.parse().ok()
+    }
+
+    /// Width of a virtual address of ARM64, in each half.
+    #[must_use]
+    pub fn address_bits(&self) -> Option<u64> {
+        self.values.get("NUMBER(VA_BITS)")?.parse().ok()
+    }
+
     /// Whether page tables have five levels.
     #[must_use]
     pub fn five_levels(&self) -> Option<bool> {
@@ -109,7 +121,7 @@ mod tests {
 
     const TEXT: &str = "OSRELEASE=6.1.0-56-cloud-amd64\nBUILD-ID=3b43fad5034874490492495d552c0af6a5fab235\nPAGESIZE=4096\n\
         SYMBOL(init_uts_ns)=ffffffffacbf9b60\nOFFSET(uts_namespace.name)=0\nSIZE(list_head)=16\n\
-        NUMBER(phys_base)=-624951296\nNUMBER(pgtable_l5_enabled)=0\nNUMBER(kimage_voffset)=0xffffda29ee600000\nKERNELOFFSET=2a000000\nNUMBER(torn";
+        NUMBER(phys_base)=-624951296\nNUMBER(pgtable_l5_enabled)=0\nNUMBER(VA_BITS)=48\nNUMBER(kimage_voffset)=0xffffda29ee600000\nKERNELOFFSET=2a000000\nNUMBER(torn";
 
     #[test]
     fn values_are_read_and_a_torn_last_line_is_not() {
@@ -122,6 +134,7 @@ mod tests {
         assert_eq!(info.kernel_offset(), Some(0x2a00_0000));
         assert_eq!(info.phys_base(), Some((-624_951_296i64).cast_unsigned()));
         assert_eq!(info.five_levels(), Some(false));
+        assert_eq!((info.address_bits(), info.page_size()), (Some(48), Some(4096)));
         assert_eq!(info.image_offset(), Some(0xffff_da29_ee60_0000));
         assert_eq!(info.symbols().collect::<Vec<_>>(), [("init_uts_ns", 0xffff_ffff_acbf_9b60)]);
         assert_eq!(info.offsets().collect::<Vec<_>>(), [("uts_namespace", "name", 0)]);
