@@ -4,10 +4,12 @@
 //! system.rs        which system runs, cheapest evidence first
 //! linux, windows   its kernel (`KernelFact`), processes, modules, ...
 //! symbols.rs, address_space.rs, expression.rs, translation.rs   what both have: names of addresses, `K`, `P`, `pid@N`
+//! kept.rs          pages that were decompressed
 //! ```
 
 pub mod address_space;
 pub mod expression;
+mod kept;
 pub mod linux;
 pub mod search;
 pub mod symbols;

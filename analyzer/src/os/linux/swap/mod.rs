@@ -15,7 +15,7 @@ mod zram;
 mod zsmalloc;
 mod zswap;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use memory::{AddressSpace, Fault};
 use object::{Absent, Addr, Read, Target, Uint, layout};
@@ -29,6 +29,7 @@ use self::zswap::Zswap;
 use super::page_array::PageArray;
 use super::{Kernel, xarray};
 use crate::notes::Notes;
+use crate::os::kept::KeptPages;
 
 /// Bytes of a page, where there is compression; kernels with other pages are not read there.
 const PAGE: usize = 4096;
@@ -38,8 +39,6 @@ const SPACE_SHIFT: u32 = 14;
 const MAX_FOLIO: u64 = 512;
 /// Numbers from here on are no swap areas, whatever the kernel is built with: `MAX_SWAPFILES` is 32 less at most 9.
 const FIRST_SPECIAL: u64 = 23;
-/// Pages that are kept once they were decompressed.
-const KEPT: usize = 64;
 
 layout! {
     struct Cache / CacheLayout = "address_space" {
@@ -71,9 +70,6 @@ pub enum Holder {
     Unknown(Absent),
 }
 
-/// A page that was decompressed.
-type Kept = (Slot, Arc<Vec<u8>>);
-
 /// The swap areas of a kernel.
 pub struct Swap {
     target: Target,
@@ -84,7 +80,7 @@ pub struct Swap {
     areas: Vec<Area>,
     allocator: Option<Zsmalloc>,
     zswap: Vec<OnceLock<Zswap>>,
-    kept: Vec<Mutex<Option<Kept>>>,
+    kept: KeptPages<Slot>,
 }
 
 impl Swap {
@@ -116,7 +112,7 @@ impl Swap {
             coding: Coding::of(&target, kernel.paging()),
             physical: Arc::clone(kernel.physical()),
             zswap: areas.iter().map(|_| OnceLock::new()).collect(),
-            kept: (0..KEPT).map(|_| Mutex::default()).collect(),
+            kept: KeptPages::new(),
             page_size: kernel.page_size(),
             target,
             pages,
@@ -134,7 +130,7 @@ impl Swap {
             coding: Coding::of(&target, &memory::paging::X64),
             physical: Arc::clone(target.shared_space()),
             zswap: vec![OnceLock::new()],
-            kept: Vec::new(),
+            kept: KeptPages::new(),
             page_size: PAGE as u64,
             areas: vec![Area::plain(number, pages)],
             allocator: None,
@@ -282,28 +278,17 @@ impl Swap {
                 "is compressed in memory, in pages of a size that is not read",
             ));
         }
-        let place = usize::try_from(slot.page).unwrap_or(0) % KEPT;
-        let kept =
-            self.kept.get(place).map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        if let Some(Some((of, page))) = kept
-            && of == slot
-        {
-            return Ok(page);
-        }
-        let area = self.area(slot.area).ok_or(Absent::Malformed("is in no known swap area"))?;
-        let physical = &*self.physical;
-        let page = match (holder, &area.zram) {
-            (Holder::Zswap(entry), _) => {
-                self.zswap(area).page(physical, self.allocator.as_ref(), slot, *entry)?
+        self.kept.page(slot, slot.page, || {
+            let area = self.area(slot.area).ok_or(Absent::Malformed("is in no known swap area"))?;
+            let physical = &*self.physical;
+            match (holder, &area.zram) {
+                (Holder::Zswap(entry), _) => {
+                    self.zswap(area).page(physical, self.allocator.as_ref(), slot, *entry)
+                }
+                (_, Some(zram)) => zram.as_ref().map_err(Clone::clone)?.page(physical, slot.page),
+                (_, None) => Err(Absent::Malformed("is in no known swap area")),
             }
-            (_, Some(zram)) => zram.as_ref().map_err(Clone::clone)?.page(physical, slot.page)?,
-            (_, None) => return Err(Absent::Malformed("is in no known swap area")),
-        };
-        let page = Arc::new(page);
-        if let Some(kept) = self.kept.get(place) {
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, Arc::clone(&page)));
-        }
-        Ok(page)
+        })
     }
 }
 
