@@ -43,6 +43,7 @@ impl Machine {
             next_stack: stacks,
             handles: BTreeMap::new(),
             page_files: BTreeMap::new(),
+            store_file: None,
             cids: BTreeMap::new(),
             sessions: BTreeMap::new(),
             kernel_size: 0,

@@ -56,6 +56,8 @@ pub struct Machine {
     pub(crate) handles: BTreeMap<u64, (Vec<Handle>, u64)>,
     /// Content of page files: number to index to page.
     pub(crate) page_files: BTreeMap<u64, BTreeMap<u64, Vec<u8>>>,
+    /// Number of the pagefile that stands for the compressed store.
+    pub(crate) store_file: Option<u64>,
     /// Entries of `PspCidTable`: index to body.
     pub(crate) cids: BTreeMap<u64, (u64, u64)>,
     /// Number to `_MM_SESSION_SPACE`.

@@ -20,7 +20,7 @@ impl Machine {
         self.page_files.entry(number).or_default().insert(index, bytes.to_vec());
     }
 
-    /// Tells the kernel its page files: `MmPagingFile`, or the tree in `MiState`.
+    /// Tells the kernel its page files: `MmPagingFile`, or the array of the system's partition and the tree in `MiState`.
     pub(crate) fn make_page_files(&mut self) {
         let name = "_MMPAGING_FILE";
         let numbers: Vec<u64> = self.page_files.keys().copied().collect();
@@ -29,14 +29,24 @@ impl Machine {
         for &number in &numbers {
             let text =
                 if number == 0 { "\\pagefile.sys".to_owned() } else { format!("\\pagefile{number}.sys") };
-            let file = self.file(&text, None);
+            // One may be none: the compressed store, which has no name either.
+            let is_store = self.store_file == Some(number);
+            let file = if is_store { 0 } else { self.file(&text, None) };
             let at = self.allocate(Kind::NonPaged, *b"MmPf", size);
             self.at(name, at)
                 .set("Size", PAGES)
                 .set("MaximumSize", PAGES)
                 .set("MinimumSize", PAGES)
                 .set("File", file)
-                .set("PageFileNumber", number);
+                .set("PageFileNumber", number)
+                .set_if("VirtualStorePagefile", u64::from(is_store));
+            if let Some(partition) = self.symbol_if("MiSystemPartition") {
+                let slot = self.at("_MI_PARTITION", partition).member(&format!("Vp.PagingFile[{number}]"));
+                self.write_pointer(SpaceId::SYSTEM, slot, at);
+            }
+            if is_store {
+                continue;
+            }
             let string = self.at(name, at).member("PageFileName");
             self.unicode_string(string, &format!("\\??\\C:{text}"));
             if let Some(array) = self.symbol_if("MmPagingFile") {

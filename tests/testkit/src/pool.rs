@@ -63,6 +63,13 @@ impl Pools {
         self.next[&kind].next_multiple_of(PAGE)
     }
 
+    /// Addresses of the allocations whose tag begins so.
+    pub(crate) fn tagged(&self, tag: [u8; 2]) -> impl Iterator<Item = u64> {
+        let small = self.blocks.iter().map(|(&at, block)| (at, block.tag));
+        let big = self.big.iter().map(|&(at, of, _, _)| (at, of));
+        small.chain(big).filter(move |(_, of)| of.starts_with(&tag)).map(|(at, _)| at)
+    }
+
     /// Sum of allocated bytes and number of allocations by tag and kind: what the pool tracker says.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = BTreeMap::new();

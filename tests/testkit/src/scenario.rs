@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::modules::Module;
 use crate::network::{Endpoint, Protocol};
 use crate::processes::{Parameters, Process, Thread, filetime};
+use crate::store::Stored;
 use crate::system::System;
 use crate::token::{Privilege, Token};
 use crate::vads::{Page, Vad};
@@ -82,6 +83,8 @@ pub struct Scenario {
     pub unloaded: Vec<Unloaded>,
     /// Network endpoints.
     pub endpoints: Vec<Endpoint>,
+    /// Pages in the compressed store.
+    pub stored: Option<Stored>,
 }
 
 /// A built scenario.
@@ -206,6 +209,7 @@ impl Scenario {
             ],
             endpoints: endpoints(system),
             processes,
+            stored: None,
         }
     }
 
@@ -219,6 +223,9 @@ impl Scenario {
             machine.process(process);
         }
         machine.page_out(0, PAGED_OUT.0, PAGED_OUT.1);
+        if let Some(stored) = &self.stored {
+            machine.make_store(stored);
+        }
         let modules = self.modules.iter().map(|module| machine.kernel_module(module)).collect();
         let drivers: Vec<PlacedDriver> = self.drivers.iter().map(|driver| machine.driver(driver)).collect();
         let mutants = self

@@ -4,7 +4,7 @@ mod crash;
 mod elf;
 mod hiber;
 mod vmware;
-mod xpress;
+pub(crate) mod xpress;
 
 pub use crash::CrashDump;
 

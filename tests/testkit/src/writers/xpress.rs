@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// Compresses at most 64 KiB.
-pub(super) fn compress(input: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(input: &[u8]) -> Vec<u8> {
     let mut out = Output { bytes: vec![0; 4], flags: 0, count: 0, flags_at: 0, half: None };
     let mut recent: HashMap<[u8; 3], usize> = HashMap::new();
     let mut at = 0;
