@@ -136,7 +136,8 @@ pub static OPTIONS: &[GlobalOption] = &[
         "pagefile",
         Several("FILE"),
         Once,
-        "Pagefile of the Windows system; repeat for more, in the order of their numbers",
+        "Pagefile of the Windows system; repeat for more, in the order of their numbers. The compressed store needs none: it is read by \
+         public research, tested on made images only",
     ),
     GlobalOption::new(
         IMAGE,

@@ -60,7 +60,7 @@ impl Kernel {
     ) -> Self {
         let types = Arc::new(types(profile));
         let tables = VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb);
-        let backing = Arc::new(Backing::new(session, &types, tables, layout.base));
+        let backing = Arc::new(Backing::new(session, &types, tables, layout));
         let tables = VirtualSpace::new(Arc::clone(&physical), layout.paging, layout.dtb);
         let space = Arc::new(PagedSpace::new(Arc::clone(&backing), tables, None));
         let seen = stored.unwrap_or_else(|| Arc::clone(&space) as Arc<dyn AddressSpace>);
@@ -149,13 +149,7 @@ impl Kernel {
     /// Number of its build: of the shared page, else of the kernel's own variable; `None` where neither can be read.
     #[must_use]
     pub fn build(&self) -> Option<u32> {
-        let shared = self.version().map(|version| version.build).filter(|build| *build != 0);
-        let own = || {
-            let at = self.target.symbol("NtBuildNumber").ok()?;
-            // The highest bits say whether it is a free or a checked build.
-            self.target.read_u32(at).ok().map(|number| number & 0xffff)
-        };
-        shared.or_else(own)
+        build_of(&self.target)
     }
 
     /// Name of the profile in use.
@@ -175,6 +169,18 @@ impl Kernel {
     pub fn decisions(&self) -> &[String] {
         &self.decisions
     }
+}
+
+/// Number of the build of a kernel: of the shared page, else of its own variable.
+pub(super) fn build_of(target: &Target) -> Option<u32> {
+    let is_32bit = target.types().model().pointer_size() == 4;
+    let version = roots::version(target.space(), is_32bit);
+    let own = || {
+        let at = target.symbol("NtBuildNumber").ok()?;
+        // The highest bits say whether it is a free or a checked build.
+        target.read_u32(at).ok().map(|number| number & 0xffff)
+    };
+    version.map(|version| version.build).filter(|build| *build != 0).or_else(own)
 }
 
 /// Whether a profile is of a Windows kernel.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! roots, evidence, identify, verify   which kernel, where, described by which profile
-//! kernel, paged                       its types over memory whose pages may be elsewhere
+//! kernel, paged, compressed_store     its types over memory whose pages may be elsewhere
 //! process, parameters, thread, vad, module, library   what runs, and what it maps
 //! page_state, page_frame, pagefile, regions   where pages are, and what ranges are for
 //! executable                          files made of executables in memory
@@ -16,6 +16,7 @@
 //! ```
 
 pub mod callback;
+mod compressed_store;
 pub mod debugger_data;
 pub mod driver;
 mod dump_header;
@@ -78,6 +79,7 @@ use std::sync::Arc;
 
 use memory::{AddressSpace as _, Image, VirtualSpace};
 
+pub use compressed_store::StoredPage;
 pub use dump_header::dump_header;
 pub use kernel::{Kernel, KernelFact, Layout, is_kernel, types};
 pub use process::{Process, ProcessFilter, processes};

@@ -19,6 +19,8 @@ pub enum State {
     Prototype,
     /// In a pagefile.
     Pagefile,
+    /// In the compressed store; the fault says why it cannot be found there.
+    Compressed,
     /// In the file that is mapped.
     FileMapping,
     /// Not made yet: zeros when it is touched.
@@ -36,6 +38,7 @@ impl State {
             Self::Transition => "Transition",
             Self::Prototype => "Prototype",
             Self::Pagefile => "Pagefile",
+            Self::Compressed => "Compressed",
             Self::FileMapping => "File Mapping",
             Self::DemandZero => "Demand Zero",
             Self::Unknown => "Invalid",
@@ -63,6 +66,9 @@ impl Pages {
             (Ok(Place::Memory(one)), Ok(Place::Memory(other))) => one.wrapping_add(self.len) == other,
             (Ok(Place::File { number, offset }), Ok(Place::File { number: other, offset: then })) => {
                 number == other && offset.wrapping_add(self.len) == then
+            }
+            (Ok(Place::Compressed { offset }), Ok(Place::Compressed { offset: then })) => {
+                offset.wrapping_add(self.len) == then
             }
             (Err(Fault::Elsewhere { why, .. }), Err(Fault::Elsewhere { why: other, .. })) => why == other,
             (Err(Fault::NotPresent { .. }), Err(Fault::NotPresent { .. })) => true,
@@ -119,6 +125,10 @@ fn state(space: &PagedSpace, addr: u64) -> (State, Result<Place, Fault>) {
         }
         Ok(Place::Memory(_)) => State::Prototype,
         Ok(Place::File { .. }) => State::Pagefile,
+        Ok(Place::Compressed { offset: entry }) => {
+            let place = space.compressed(*entry).map_err(|why| Fault::Elsewhere { addr, why, entry: *entry });
+            return (State::Compressed, place.and(Ok(Place::Compressed { offset: *entry })));
+        }
         Err(Fault::Elsewhere { why, .. }) if *why == DEMAND_ZERO || *why == DEMAND_ZERO_SHARED => {
             State::DemandZero
         }

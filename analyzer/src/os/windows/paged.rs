@@ -4,7 +4,7 @@
 //! entry in the tables      valid or in transition ───────────────► physical page
 //!                          prototype: its address in the entry ─┐
 //!                          or by the VAD (prototype PTEs) ──────┴► the same again, or a mapped file
-//!                          pagefile number and offset ───────────► --pagefile
+//!                          pagefile number and offset ───────────► --pagefile, or the compressed store
 //!                          nothing ──────────────────────────────► demand zero, or no memory at all
 //! ```
 //! Where a page is not resident the fault says where it is. Source: `_MMPTE_SOFTWARE`, `_MMPTE_TRANSITION`,
@@ -12,10 +12,12 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Fault, FileSpace, Limits, Paging, Run, Step, VirtualSpace, read_by_page};
-use object::Types;
+use memory::{AddressSpace, Fault, FileSpace, Limits, Paging, Run, Step, Stored, VirtualSpace, read_by_page};
+use object::{Target, Types};
 use profile::Type;
 
+use super::compressed_store::{CompressedStore, StoredPage};
+use super::kernel::Layout;
 use super::ranges::Ranges;
 use crate::session::Session;
 
@@ -69,6 +71,7 @@ impl Bits {
 }
 
 /// What all address spaces of an image share: the meaning of entries, the kernel's tables, the pagefiles.
+#[derive(Clone)]
 pub(super) struct Backing {
     file_low: Bits,
     file_high: Bits,
@@ -78,15 +81,27 @@ pub(super) struct Backing {
     /// Bits set in entries that are not valid, so that processors cannot speculate past them (Windows 10 of 2018).
     invalid_mask: u64,
     /// The kernel's own tables; prototypes are read through them alone, which ends every recursion.
-    kernel: VirtualSpace,
-    pagefiles: Vec<FileSpace>,
+    kernel: Arc<VirtualSpace>,
+    pagefiles: Arc<Vec<FileSpace>>,
+    /// The pagefile that is in memory.
+    store: Option<Arc<CompressedStore>>,
     /// Where the prototypes of 4-byte entries are counted from: `MmProtopteBase` (`MmPagedPoolStart` in XP).
     prototype_base: Option<u64>,
 }
 
 impl Backing {
-    /// Reads the meaning of entries from a profile and opens the pagefiles the user named.
-    pub(super) fn new(session: &Session, types: &Types, kernel: VirtualSpace, base: u64) -> Self {
+    /// Reads the meaning of entries from a profile, opens the pagefiles the user named and looks for the compressed store.
+    pub(super) fn new(session: &Session, types: &Arc<Types>, kernel: VirtualSpace, layout: Layout) -> Self {
+        let tables = VirtualSpace::new(Arc::clone(kernel.physical()), layout.paging, layout.dtb);
+        let without_store = Arc::new(Self::without_store(session, types, kernel, layout.base));
+        let space = PagedSpace::new(Arc::clone(&without_store), tables, None);
+        let target = Target::new(Arc::clone(types), Arc::new(space), layout.base, 0);
+        let store = CompressedStore::of(target, Arc::clone(&without_store)).map(Arc::new);
+        Self { store, ..Self::clone(&without_store) }
+    }
+
+    /// The same without the compressed store.
+    pub(super) fn without_store(session: &Session, types: &Types, kernel: VirtualSpace, base: u64) -> Self {
         let wide = kernel.paging().entry_bytes == 8;
         let bits = |structure: &str, field: &str, usual| Bits::of(types, structure, field, usual);
         let symbol = types.profile().symbol("MiState");
@@ -124,9 +139,15 @@ impl Backing {
             ),
             swizzled: types.has_field("_MMPTE_SOFTWARE", "SwizzleBit"),
             invalid_mask: mask.unwrap_or(0),
-            kernel,
-            pagefiles,
+            kernel: Arc::new(kernel),
+            pagefiles: Arc::new(pagefiles),
+            store: None,
         }
+    }
+
+    /// The kernel's own tables.
+    pub(super) fn kernel(&self) -> &VirtualSpace {
+        &self.kernel
     }
 
     fn paging(&self) -> &'static Paging {
@@ -197,23 +218,37 @@ impl Backing {
     fn in_pagefile(&self, addr: u64, entry: u64) -> Option<Place> {
         let plain = self.plain(entry);
         let (number, page) = (self.file_low.get(plain), self.file_high.get(plain));
-        let number = usize::try_from(number).unwrap_or(usize::MAX);
-        (page != 0).then(|| Place::File { number, offset: page.wrapping_mul(PAGE).wrapping_add(addr % PAGE) })
+        let offset = page.wrapping_mul(PAGE).wrapping_add(addr % PAGE);
+        let place = if self.store.as_ref().is_some_and(|store| store.number() == number) {
+            Place::Compressed { offset }
+        } else {
+            Place::File { number: usize::try_from(number).unwrap_or(usize::MAX), offset }
+        };
+        (page != 0).then_some(place)
     }
 
-    /// A pagefile, where the user has it.
-    fn pagefile(
-        &self,
-        number: usize,
-        offset: u64,
-        addr: u64,
-        why: &'static str,
-    ) -> Result<&FileSpace, Fault> {
-        self.pagefiles.get(number).ok_or(Fault::Elsewhere { addr, why, entry: offset })
+    /// Reads inside one page, wherever it is. `why` is told where the user has not given the pagefile it is in.
+    fn read(&self, place: Place, addr: u64, why: &'static str, buf: &mut [u8]) -> Result<(), Fault> {
+        match place {
+            Place::Memory(phys) => self.kernel.physical().read_at(phys, buf),
+            Place::File { number, offset } => {
+                let file = self.pagefiles.get(number);
+                file.ok_or(Fault::Elsewhere { addr, why, entry: offset })?.read_at(offset, buf)
+            }
+            Place::Compressed { offset } => {
+                let fault = |why| Fault::Elsewhere { addr, why, entry: offset };
+                let store = self.store.as_ref().ok_or_else(|| fault(why))?;
+                let page = store.read(offset / PAGE).map_err(fault)?;
+                let start = usize::try_from(offset % PAGE).unwrap_or(0);
+                let bytes = start.checked_add(buf.len()).and_then(|end| page.get(start..end));
+                buf.copy_from_slice(bytes.ok_or(Fault::OutOfRange { addr })?);
+                Ok(())
+            }
+        }
     }
 }
 
-/// Where the bytes of a page are.
+/// Where the bytes of a page are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// At this physical address.
@@ -223,6 +258,11 @@ pub enum Place {
         /// Its number, from 0, in the order of `--pagefile`.
         number: usize,
         /// Offset in bytes.
+        offset: u64,
+    },
+    /// In the compressed store.
+    Compressed {
+        /// Offset in bytes in the pagefile that stands for it.
         offset: u64,
     },
 }
@@ -300,17 +340,15 @@ impl PagedSpace {
         if level != 2 || entry == 0 {
             return self.by_range(addr, entry);
         }
-        let Some(Place::File { number, offset }) = self.backing.in_pagefile(addr, entry) else {
+        let width = u64::from(self.backing.paging().entry_bytes);
+        let index = addr / PAGE % (PAGE / width);
+        let Some(place) = self.backing.in_pagefile(index.wrapping_mul(width), entry) else {
             return self.by_range(addr, entry);
         };
         let why = "has its page table in a pagefile (see --pagefile)";
-        let file = self.backing.pagefile(number, offset, addr, why)?;
-        let width = u64::from(self.backing.paging().entry_bytes);
-        let index = addr / PAGE % (PAGE / width);
-        let at = (offset - offset % PAGE).wrapping_add(index.wrapping_mul(width));
         let mut bytes = [0; 8];
         if let Some(wanted) = bytes.get_mut(..usize::from(self.backing.paging().entry_bytes)) {
-            file.read_at(at, wanted)?;
+            self.backing.read(place, addr, why, wanted)?;
         }
         let entry = u64::from_le_bytes(bytes);
         match self.backing.frame(entry) {
@@ -340,13 +378,14 @@ impl PagedSpace {
 
     /// Reads inside one page.
     fn read_page(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
-        match self.place(addr)? {
-            Place::Memory(phys) => self.tables.physical().read_at(phys, buf),
-            Place::File { number, offset } => {
-                let why = "is in a pagefile (see --pagefile), at the offset shown";
-                self.backing.pagefile(number, offset, addr, why)?.read_at(offset, buf)
-            }
-        }
+        let why = "is in a pagefile (see --pagefile), at the offset shown";
+        self.backing.read(self.place(addr)?, addr, why, buf)
+    }
+
+    /// What the compressed store has at an offset of its pagefile, or why it has nothing there.
+    pub fn compressed(&self, offset: u64) -> Result<StoredPage, &'static str> {
+        let store = self.backing.store.as_ref().ok_or("is in a compressed store that is not there")?;
+        store.locate(offset / PAGE)
     }
 }
 
@@ -369,7 +408,21 @@ impl AddressSpace for PagedSpace {
             Place::File { offset, .. } => {
                 Err(Fault::Elsewhere { addr, why: "is in a pagefile, at the offset shown", entry: offset })
             }
+            Place::Compressed { offset } => Err(Fault::Elsewhere {
+                addr,
+                why: "is in the compressed store, at the offset shown of its pagefile",
+                entry: offset,
+            }),
         }
+    }
+
+    fn stored(&self, addr: u64) -> Result<Stored, Fault> {
+        let Place::Compressed { offset } = self.place(addr)? else {
+            return self.translate(addr).map(Stored::Plain);
+        };
+        let page = self.compressed(offset).map_err(|why| Fault::Elsewhere { addr, why, entry: offset })?;
+        let store = self.backing.store.as_ref().ok_or(Fault::OutOfRange { addr })?;
+        Ok(Stored::Compressed { block: store.physical(&page)?, len: page.len.into() })
     }
 
     /// The runs of the page tables; pages that only a prototype or a pagefile has are read, but not enumerated.

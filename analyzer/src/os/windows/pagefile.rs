@@ -1,4 +1,5 @@
-//! Pagefiles as the kernel knows them: `MmPagingFile` up to Windows 8.1, a tree in `MiState` later.
+//! Pagefiles as the kernel knows them: `MmPagingFile` up to Windows 8.1, later the array of the system's memory partition, and a tree in
+//! `MiState` of those that are files.
 
 use std::collections::HashSet;
 
@@ -20,6 +21,8 @@ layout! {
         number: Uint = "PageFileNumber",
         /// Its path, a `UNICODE_STRING`.
         name: Addr = "PageFileName",
+        /// Not 0 for the one that stands for the compressed store, from Windows 10 on.
+        virtual_store: Uint = "VirtualStorePagefile",
     }
 
     struct Node / NodeLayout = "_RTL_BALANCED_NODE" {
@@ -33,14 +36,27 @@ impl Pagefile<'_> {
     pub fn path(&self) -> Read<String> {
         unicode::text_at(self.target(), self.name())
     }
+
+    /// Whether it is no file: its pages are in the compressed store.
+    #[must_use]
+    pub fn is_compressed_store(&self) -> bool {
+        self.virtual_store().is_ok_and(|Uint(flag)| flag != 0)
+    }
 }
 
 /// The pagefiles, and why there may be more.
 pub fn pagefiles(target: &Target) -> Read<(Vec<Pagefile<'_>>, Option<Absent>)> {
-    match target.symbol("MmPagingFile") {
-        Ok(array) => by_array(target, array),
-        Err(_) => by_tree(target),
+    if let Ok(array) = target.symbol("MmPagingFile") {
+        return by_array(target, array);
     }
+    let partition = target.symbol("MiSystemPartition");
+    if let (Ok(partition), Ok(array)) = (partition, target.offset_of("_MI_PARTITION", "Vp.PagingFile")) {
+        let found = by_array(target, partition.wrapping_add(array))?;
+        if !found.0.is_empty() {
+            return Ok(found);
+        }
+    }
+    by_tree(target)
 }
 
 fn by_array(target: &Target, array: u64) -> Read<(Vec<Pagefile<'_>>, Option<Absent>)> {

@@ -1,7 +1,7 @@
 //! `pagefiles`: the pagefiles that the kernel uses.
 //!
-//! Their numbers are the order in which `--pagefile` wants them. Truth: the description of the machine that the maker of test images
-//! lays out.
+//! Their numbers are the order in which `--pagefile` wants them. One may be no file: it stands for the compressed store in memory. Truth:
+//! the description of the machine that the maker of test images lays out.
 
 use crate::os::windows::KernelFact;
 use crate::os::windows::pagefile::{Pagefile, pagefiles};
@@ -41,7 +41,11 @@ impl Plugin for Pagefiles {
                 file: ObjRef { type_name: Pagefile::STRUCT, addr: file.addr(), tags: Vec::new() },
                 number: file.number().map(|number| number.0),
                 size: file.pages().map(|pages| ByteSize(pages.0.saturating_mul(4096))),
-                filename: file.path(),
+                filename: if file.is_compressed_store() {
+                    Err(Absent::NotApplicable("no file: the compressed store in memory"))
+                } else {
+                    file.path()
+                },
             })?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! Neighbouring pages in the same state are one row. Truth: the description of the machine that the maker of test images lays out,
 //! which has pages of every state.
 
-use crate::os::windows::page_state::each;
+use crate::os::windows::page_state::{State, each};
 use crate::os::windows::paged::Place;
 use crate::os::windows::vad::ranges_of;
 use crate::os::windows::{KernelFact, ProcessFilter};
@@ -36,9 +36,9 @@ row! {
         physical as "PAddr": Read<Address>,
         /// Length in bytes.
         length: ByteSize,
-        /// `Valid`, `Transition`, `Prototype` (in memory), `Pagefile`, `File Mapping`, `Demand Zero` or `Invalid`.
+        /// `Valid`, `Transition`, `Prototype` (in memory), `Pagefile`, `Compressed`, `File Mapping`, `Demand Zero` or `Invalid`.
         state as "type": &'static str,
-        /// Mapped file, place in the pagefile, or why a page is invalid.
+        /// Mapped file, place in the pagefile, or why a page is invalid or cannot be found in the compressed store.
         comment: String,
     }
 }
@@ -64,7 +64,10 @@ impl Plugin for Vadmap {
                     };
                     let detail = match pages.place {
                         Ok(Place::File { number, offset }) => format!("pagefile {number} at {offset:#x}"),
-                        Err(fault) if pages.state.name() == "Invalid" => fault.to_string(),
+                        Ok(Place::Compressed { offset }) => format!("compressed store at {offset:#x}"),
+                        Err(fault) if matches!(pages.state, State::Unknown | State::Compressed) => {
+                            fault.to_string()
+                        }
                         _ => String::new(),
                     };
                     out.push(Row {

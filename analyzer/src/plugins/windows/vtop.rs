@@ -4,6 +4,8 @@
 //! For the kernel's page tables, or for those of the processes that are selected. Truth: none of a real system yet; pages of every
 //! state in images of the maker of test images.
 
+use memory::{AddressSpace as _, Stored};
+
 use crate::os::symbols;
 use crate::os::translation::{self, ShownStep};
 use crate::os::windows::paged::{PagedSpace, Place};
@@ -70,6 +72,36 @@ impl Plugin for Vtop {
     }
 }
 
+/// From the pagefile that stands for the compressed store to the bytes of a page.
+fn stored_steps(space: &PagedSpace, virtual_address: u64, offset: u64) -> Vec<ShownStep> {
+    let page = match space.compressed(offset) {
+        Ok(page) => page,
+        Err(why) => {
+            let absent = Err(Absent::NotApplicable("not resident"));
+            return vec![ShownStep::plain("store", absent, format!("page {why}"))];
+        }
+    };
+    let comment = format!(
+        "page key {:#x}, region {}: {} bytes of MemCompression at this address, {}",
+        page.key,
+        page.region,
+        page.len,
+        page.how()
+    );
+    let mut steps = vec![ShownStep::plain(format!("store {}", page.store), Ok(page.address), comment)];
+    match space.stored(virtual_address) {
+        Ok(Stored::Compressed { block, .. }) => {
+            steps.extend(translation::file_steps(&**space.tables().physical(), block));
+        }
+        Ok(Stored::Plain(_)) => {}
+        Err(fault) => {
+            let absent = Err(Absent::NotApplicable("not resident"));
+            steps.push(ShownStep::plain("software", absent, fault.to_string()));
+        }
+    }
+    steps
+}
+
 fn explain(
     process: Option<&ObjRef>,
     space: &PagedSpace,
@@ -91,6 +123,11 @@ fn explain(
                 Ok(offset),
                 "is in a pagefile, at this offset",
             ));
+        }
+        (_, Ok(Place::Compressed { offset })) => {
+            let comment = "is in the pagefile that stands for the compressed store, at this offset";
+            steps.push(ShownStep::plain("compressed store", Ok(offset), comment));
+            steps.extend(stored_steps(space, virtual_address, offset));
         }
         (_, Err(fault)) => {
             let absent = Err(Absent::NotApplicable("not resident"));
