@@ -85,6 +85,17 @@ impl Lab {
         Ok(guests)
     }
 
+    /// Address of a symbol in the kernel's System.map, before it was moved.
+    pub fn linked_address(&self, guest: &Guest, symbol: &str) -> Result<Option<u64>> {
+        let release = guest.release.as_str();
+        let file = self.0.join(format!("build/k/{release}/usr/lib/debug/boot/System.map-{release}"));
+        let map =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read: {}", file.display()))?;
+        let end = format!(" {symbol}");
+        let line = map.lines().find(|line| line.ends_with(&end));
+        line.map(|line| crate::emulator::number(line.split(' ').next().unwrap_or_default())).transpose()
+    }
+
     /// A repository with the profile of one kernel, made by `rekal convert_profile` in `into`.
     pub fn repository(
         &self,
@@ -143,7 +154,7 @@ impl Guest {
     }
 
     /// What was noted when the guest ran.
-    fn info(&self, name: &str) -> Result<serde_json::Value> {
+    pub(crate) fn info(&self, name: &str) -> Result<serde_json::Value> {
         let bytes = std::fs::read(self.folder.join("info.json")).context("cannot read: info.json")?;
         let mut info: serde_json::Map<_, _> = serde_json::from_slice(&bytes)?;
         info.remove(name).with_context(|| format!("not in info.json: {name}"))

@@ -6,10 +6,12 @@
 //! - [`table`] compares two sets of records and lists every difference.
 //! - [`checks`] has one function per command: the records the truth calls for, and those the program gave.
 //! - [`lab`] knows the images, kernels and profiles that `tools/guest-image` leaves in the lab folder.
+//! - [`emulator`] knows what the emulator says of a guest without asking it.
 //!
 //! [`faults`] is about `repo-server`: what it promises while everything around it fails.
 
 pub mod checks;
+pub mod emulator;
 pub mod faults;
 pub mod lab;
 pub mod rekal;

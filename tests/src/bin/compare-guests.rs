@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use rekal_tests::checks;
+use rekal_tests::checks::beside::Subject;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
 use rekal_tests::rekal::Rekal;
 use rekal_tests::table::Comparison;
@@ -127,6 +128,7 @@ fn main() -> Result<ExitCode> {
     let is_wanted = |name: &&str| options.command.as_deref().is_none_or(|only| only == *name);
     let commands: Vec<&str> = checks::names().filter(is_wanted).collect();
     let findings: Vec<&str> = checks::hostile::names().filter(is_wanted).collect();
+    let beside: Vec<&str> = checks::beside::names().filter(is_wanted).collect();
     let swapped: Vec<&str> = checks::swap::names().filter(is_wanted).collect();
     let mut tally = Tally::default();
     for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
@@ -158,6 +160,11 @@ fn main() -> Result<ExitCode> {
             for command in &commands {
                 tally
                     .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));
+            }
+            for command in beside.iter().filter(|_| file == "mem.raw") {
+                let subject = Subject { lab: &lab, guest, truth: &truth, rekal: &rekal };
+                let what = format!("{} {file} {command} beside what is known", guest.name);
+                tally.add(&what, checks::beside::check(command, &subject));
             }
         }
         for wrapper in WRAPPERS.iter().filter(|_| guest.name == WRAPPED_GUEST) {

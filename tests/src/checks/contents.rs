@@ -2,22 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, ensure};
 
 use super::{Records, hex};
+use crate::emulator::run;
 use crate::rekal::Row;
 use crate::table::Record;
 use crate::truth::{Area, Machine, Truth};
-
-/// Runs a program and gives what it printed on both streams.
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.with_context(|| format!("cannot run, install it: {program}"))?;
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
-}
 
 fn pid(row: &Row) -> String {
     format!("pid {}", row.object("task", "pid"))

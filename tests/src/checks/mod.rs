@@ -1,5 +1,6 @@
 //! One check per command: the records that the truth calls for, and those that `rekal` gave.
 
+pub mod beside;
 mod contents;
 mod files;
 mod heap;
@@ -153,7 +154,7 @@ pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path().to_str().context("not UTF-8")?;
     if X86_ONLY.contains(&name) && truth.machine()? == Machine::Arm64 {
-        return Ok(refused(rekal, name));
+        return Ok(refused(rekal, &[name]));
     }
     let swap = rekal.image.with_file_name("swap");
     let swap = swap.to_str().filter(|_| swap.is_file());
@@ -174,8 +175,8 @@ pub fn check(name: &str, rekal: &Rekal, truth: &Truth) -> Result<Comparison> {
 }
 
 /// A command that has no sense on the guest's processor must say so rather than give an empty answer.
-fn refused(rekal: &Rekal, name: &str) -> Comparison {
-    let answer = match rekal.run(&[name]) {
+fn refused(rekal: &Rekal, command: &[&str]) -> Comparison {
+    let answer = match rekal.run(command) {
         Ok(output) => format!("{} rows", output.rows.len()),
         Err(error) => format!("{error:#}"),
     };

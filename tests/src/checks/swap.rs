@@ -259,7 +259,7 @@ fn processes(truth: &Truth) -> Result<Vec<Process>> {
 }
 
 /// Pages of a dump by virtual address.
-fn pages(dump: &str, index: &str) -> Result<BTreeMap<u64, Vec<u8>>> {
+pub(super) fn pages(dump: &str, index: &str) -> Result<BTreeMap<u64, Vec<u8>>> {
     let memory = fs::read(Path::new(dump))?;
     let mut pages = BTreeMap::new();
     for line in fs::read_to_string(index)?.lines().skip(1) {

@@ -2,7 +2,7 @@
 //!
 //! Bytes that cannot be read are shown as `??`, never as zeros.
 //!
-//! Truth: 64 KiB of physical memory of a guest equal the bytes of its raw dump.
+//! Truth: 64 KiB of physical memory of a guest equal the bytes of its raw dump, and environments of processes what they report.
 
 use std::sync::Arc;
 

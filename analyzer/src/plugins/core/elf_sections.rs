@@ -1,4 +1,4 @@
-//! `elf_sections`: sections of an ELF file. Its counterpart is `readelf -S`; not compared yet.
+//! `elf_sections`: sections of an ELF file. Truth: `readelf -S` on the files that guests booted with.
 
 use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;

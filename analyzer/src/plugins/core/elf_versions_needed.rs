@@ -1,4 +1,4 @@
-//! `elf_versions_needed`: versions that an ELF file needs from libraries. Its counterpart is `readelf -V`; not compared yet.
+//! `elf_versions_needed`: versions that an ELF file needs from libraries. Truth: `readelf -V` on the files that guests booted with.
 
 use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;

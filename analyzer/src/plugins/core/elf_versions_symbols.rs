@@ -1,4 +1,5 @@
-//! `elf_versions_symbols`: dynamic symbols of an ELF file and their versions. Its counterpart is `readelf --dyn-syms`; not compared yet.
+//! `elf_versions_symbols`: dynamic symbols of an ELF file and their versions. Truth: `readelf --dyn-syms` on the files
+//! that guests booted with.
 
 use crate::elf::file::FileArgs;
 use crate::plugin::prelude::*;

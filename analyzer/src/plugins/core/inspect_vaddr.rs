@@ -1,6 +1,6 @@
 //! `inspect_vaddr`: through which address spaces an address goes, down to the image file.
 //!
-//! Truth: none of its own; its translation is that of `vtop`, which was compared with the emulator's list of mappings.
+//! Truth: the banner of guests is at the place in the file, and at the physical address.
 
 use memory::Stored;
 

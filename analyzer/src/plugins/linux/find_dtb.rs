@@ -1,7 +1,8 @@
 //! `find_dtb`: page table roots the kernel could have.
 //!
 //! The root follows from where the kernel image stands in physical memory; every hypothesis for that (see
-//! `find_kaslr`) gives one candidate. Truth: CR3 of the guest's CPU as the emulator reports it.
+//! `find_kaslr`) gives one candidate. Truth: `init_top_pgt` of the System.map, moved
+//! as `/proc/kallsyms` and `/proc/iomem` of the guest say.
 
 use crate::os::linux::{KernelFact, located};
 use crate::plugin::prelude::*;

@@ -4,7 +4,7 @@
 //! for each contiguous piece, with its place in the file, its length and its virtual address, in hexadecimal. Pages that were paged
 //! out to zram, zswap or a swap area of `--swap` are written too.
 //!
-//! Truth: memory that guests fill with a pattern and page out.
+//! Truth: as for `vaddump`, and memory that guests fill with a pattern and page out.
 
 use crate::dump_file::{DumpArgs, IndexedDump};
 use crate::os::linux::mm::space_of;

@@ -3,8 +3,10 @@
 //! Walks the page tables of each process (`mm_struct.pgd`), not its areas: pages that were never touched or are
 //! swapped out do not appear.
 //!
-//! Truth: the sum of pages against `Rss` in `/proc/PID/smaps_rollup`, which differs by a page or two where special or
-//! inaccessible pages are mapped; page by page there is no independent list.
+//! Pages that the process may not touch (`PROT_NONE`) do not appear either; `vadmap` has them.
+//!
+//! Truth: page by page, the emulator's own walk of the page tables its processors used; for other processes the sum of pages
+//! against `Rss` in `/proc/PID/smaps_rollup`, which does not count the page of zeros and those the kernel gives to everyone.
 
 use crate::os::linux::mm::space_of;
 use crate::os::linux::{KernelFact, ProcessFilter, task};

@@ -1,7 +1,8 @@
 //! `mfind`: files in memory by their path.
 //!
 //! Looks paths up among the names that PID 1 sees (see `mls`), and tells where the dentry and the inode are, and how much of
-//! the content is cached. Its names and inodes are those of `mls`; it is not compared by itself yet.
+//! the content is cached. Truth: what guests say of the files of their memory file
+//! systems, and the archive they booted from.
 
 use crate::os::linux::KernelFact;
 use crate::os::linux::page_cache::{each_file, pages};

@@ -1,6 +1,7 @@
 //! `pas2vas`: which processes map physical addresses, and where.
 //!
-//! Walks the page tables of every selected process once and looks all addresses up in them. Truth: `memmap`, `vtop`.
+//! Walks the page tables of every selected process once and looks all addresses up in them. Truth: pages of libraries
+//! that a dump has once, where guests' `/proc/PID/maps` show them, and the emulator's own walk of the page tables.
 
 use crate::os::linux::mm::space_of;
 use crate::os::linux::{KernelFact, ProcessFilter, task};

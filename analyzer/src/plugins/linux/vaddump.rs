@@ -3,7 +3,8 @@
 //! Byte N of a file is byte N of its area. Pages that are not in memory (never touched, swapped out, or only in the mapped
 //! file) are holes of zeros; `in_memory` says how much is not.
 //!
-//! Its truth would be the files of executables, page by page; that comparison is not made yet.
+//! Truth: `/proc/PID/maps` and `smaps_rollup` of guests; page by page, the files they booted with, where programs and libraries map
+//! them unchanged; the arguments and environments of processes at the addresses of `/proc/PID/stat`.
 
 use crate::dump_file::DumpArgs;
 use crate::os::linux::mm::{AreaNames, Vma, areas_of, space_of};

@@ -1,7 +1,8 @@
 //! `vtop`: how a virtual address becomes a physical one, entry by entry of the page tables.
 //!
 //! For the kernel's page tables, or for those of the processes that are selected; of a page that was paged out, where it is. Truth:
-//! `info mem` and the registers of the emulator a guest ran in, and the `pagemap` of processes of guests.
+//! the emulator's own walk of the page tables, the guest's banner and arguments of processes at the physical address, and the
+//! `pagemap` of processes of guests.
 
 use memory::VirtualSpace;
 
