@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use memory::{AddressSpace as _, FileSpace, Limits};
-use object_file::elf::{FileHeader32, FileHeader64, SHT_DYNSYM};
+use object_file::elf::{FileHeader32, FileHeader64, SHT_DYNSYM, STT_SECTION};
 use object_file::endian::Endianness;
 use object_file::read::elf::{FileHeader, SectionHeader as _, Sym as _};
-use object_file::{FileKind, SymbolIndex};
+use object_file::{FileKind, SectionIndex, SymbolIndex};
 
 use crate::error::Error;
 use crate::table::text_of;
@@ -163,8 +163,14 @@ fn versioned<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Found<Versione
     let mut found = Vec::new();
     for (index, symbol) in symbols.iter().enumerate().skip(1) {
         let version = versions.version(versions.version_index(endian, SymbolIndex(index)).index())?;
+        // The symbol of a section has the section's name.
+        let section = symbol.st_shndx(endian).index().filter(|_| symbol.st_type() == STT_SECTION);
+        let name = match section {
+            Some(section) => table.section_name(endian, table.section(SectionIndex(section.into()))?)?,
+            None => symbol.name(endian, symbols.strings())?,
+        };
         found.push(Versioned {
-            name: text_of(symbol.name(endian, symbols.strings())?),
+            name: text_of(name),
             value: (!symbol.is_undefined(endian)).then(|| symbol.st_value(endian).into()),
             version: version.map(|version| text_of(version.name())),
             library: version.and_then(object_file::read::elf::Version::file).map(text_of),
