@@ -3,6 +3,7 @@
 //! Decoding and text are those of the library `iced-x86`; here code is only cut into instructions. Truth: `llvm-mc --disassemble`.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter as _, Instruction, IntelFormatter};
+use object::{Absent, Types};
 
 /// Width of the code's default operands and addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,17 @@ pub enum Mode {
     Bits32,
     /// 64-bit processes and kernels.
     Bits64,
+}
+
+impl Mode {
+    /// That of a kernel's own code; not applicable to processors other than x86.
+    pub fn of(types: &Types) -> Result<Self, Absent> {
+        match (types.profile().arch(), types.model().pointer_size()) {
+            (Some("ARM64"), _) => Err(Absent::NotApplicable("only code of x86 processors can be shown")),
+            (_, 4) => Ok(Self::Bits32),
+            _ => Ok(Self::Bits64),
+        }
+    }
 }
 
 /// One instruction.

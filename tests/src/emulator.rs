@@ -148,8 +148,8 @@ fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, mode: u32, content: &str) -> String {
-        let numbers = [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+    fn entry(name: &str, mode: usize, content: &str) -> String {
+        let numbers = [0, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
         let header: String = numbers.iter().map(|number| format!("{number:08x}")).collect();
         let pad =
             |text: String| format!("{text}{}", "\0".repeat(text.len().next_multiple_of(4) - text.len()));

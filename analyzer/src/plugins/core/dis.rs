@@ -1,6 +1,7 @@
 //! `dis`: code in memory as instructions.
 //!
-//! Truth: `llvm-objdump -d` of the `vmlinux` of guests at the same addresses.
+//! Truth: `objdump -d` of programs and libraries that guests booted with, behind the system calls in which their processes sleep, and
+//! `llvm-objdump -d` of the `vmlinux` of guests. Code of ARM64 is refused: no decoder of it is built in.
 
 use crate::disassembly::{Mode, disassemble};
 use crate::os::Kernel;
@@ -76,11 +77,15 @@ impl Plugin for Dis {
         let name = args.space.name(session);
         let space = name.open(session)?;
         let resolver = if name.is_virtual() { Some(symbols::symbols(session)?) } else { None };
-        let is_narrow = match args.mode {
-            Some(width) => width == Width::I386,
-            None => name.is_virtual() && Kernel::of(session)?.target().types().model().pointer_size() == 4,
+        let mode = match args.mode {
+            Some(Width::I386) => Mode::Bits32,
+            None if name.is_virtual() => {
+                Mode::of(Kernel::of(session)?.target().types()).map_err(|absent| {
+                    Error::analysis(absent.to_string()).with_hint("--mode shows it as x86 code")
+                })?
+            }
+            Some(Width::Amd64) | None => Mode::Bits64,
         };
-        let mode = if is_narrow { Mode::Bits32 } else { Mode::Bits64 };
         let end = match (&args.end, args.length) {
             (Some(end), _) => Some(symbols::address(session, end)?),
             (None, length) => length.map(|length| start.saturating_add(length)),

@@ -38,8 +38,8 @@ row! {
         file_path: Read<String>,
         /// Its first bytes in hexadecimal and as text; `??` is not in memory.
         hexdump: String,
-        /// Its first bytes as instructions.
-        disassembly: ListOf<String>,
+        /// Its first bytes as instructions; not applicable to processors other than x86.
+        disassembly: Read<ListOf<String>>,
     }
 }
 
@@ -54,10 +54,7 @@ impl Plugin for Malfind {
         let kernel = session.fact::<KernelFact>()?;
         let paths = Paths::of_init(session, &kernel)?;
         let names = AreaNames::new(kernel.target(), &paths);
-        let mode = match kernel.target().types().model().pointer_size() {
-            4 => Mode::Bits32,
-            _ => Mode::Bits64,
-        };
+        let mode = Mode::of(kernel.target().types());
         for task in args.tasks(session, &kernel)? {
             let Some((mm, areas)) = areas_of(&session.notes, &task) else { continue };
             let Some(space) = space_of(&session.notes, &kernel, &task) else { continue };
@@ -77,12 +74,10 @@ impl Plugin for Malfind {
                     flags: area.permissions(),
                     file_path,
                     hexdump: hexdump::cell(&*space, start, SHOWN),
-                    disassembly: ListOf(
-                        disassemble(&code, start, mode)
-                            .into_iter()
-                            .map(|line| format!("{:#x} {}", line.address, line.text))
-                            .collect(),
-                    ),
+                    disassembly: mode.clone().map(|mode| {
+                        let lines = disassemble(&code, start, mode).into_iter();
+                        ListOf(lines.map(|line| format!("{:#x} {}", line.address, line.text)).collect())
+                    }),
                 })?;
             }
         }
