@@ -341,11 +341,12 @@ fn try_candidate(
         diagnosis.exact();
     }
     let hypotheses = hypotheses(evidence, stage, profile, image);
+    let info = evidence.vmcoreinfo.first().map(|(info, _)| info);
     for hypothesis in &hypotheses {
         if !tried.insert((hypothesis.physical_shift, hypothesis.ram_start)) {
             continue;
         }
-        let located = locate(profile, &image.space, hypothesis)
+        let located = locate(profile, &image.space, hypothesis, info)
             .map(|layout| with_overrides(session, layout))
             .and_then(|layout| verify(profile, &image.space, layout, &evidence.vmcoreinfo).map(|()| layout));
         match located {
@@ -360,7 +361,6 @@ fn try_candidate(
     }
     let remaining = if stage >= Stage::Remains { hypotheses.as_slice() } else { &[] };
     for hypothesis in remaining.iter().take(MAX_REMAINS) {
-        let info = evidence.vmcoreinfo.first().map(|(info, _)| info);
         let located = locate_remains(profile, &image.space, hypothesis, &evidence.tables, info).and_then(
             |(layout, how)| {
                 let layout = with_overrides(session, layout);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memory::{AddressSpace, Image, VirtualSpace, find_bytes};
+use memory::{AddressSpace, Image, Paging, VirtualSpace, find_bytes};
 use object::{Absent, Missing, Read};
 use profile::Profile;
 
@@ -98,11 +98,12 @@ pub(super) fn hypotheses(
     }
     let is_raw = image.layers.last().is_some_and(|layer| layer.starts_with("raw"));
     if Arch::of(profile) == Arch::Arm64 && is_raw {
-        let known = evidence.vmcoreinfo.iter().find_map(|(info, _)| told(info));
+        let info = evidence.vmcoreinfo.first().map(|(info, _)| info);
+        let known = info.and_then(told);
         seen.retain(|hypothesis| hypothesis.physical_shift.is_multiple_of(alignment));
         seen.dedup_by_key(|hypothesis| hypothesis.physical_shift);
         found.extend(seen.into_iter().take(MAX_RAM_STARTS).find_map(|hypothesis| {
-            let start = ram_start::find(profile, &image.space, hypothesis.physical_shift, known)?;
+            let start = ram_start::find(profile, &image.space, hypothesis.physical_shift, info, known)?;
             let source = format!("{}, RAM begins at {start:#x}", hypothesis.source);
             Some(Hypothesis::at(hypothesis.physical_shift.wrapping_add(start), start, source))
         }));
@@ -190,7 +191,7 @@ pub fn located(kernel: &Kernel) -> Vec<Located> {
         .chain(others)
         .map(|hypothesis| {
             let dtb = page_table_root(profile, hypothesis.physical_shift).map_err(Absent::from);
-            let outcome = locate(profile, kernel.physical(), &hypothesis);
+            let outcome = locate(profile, kernel.physical(), &hypothesis, None);
             Located { hypothesis, dtb, outcome }
         })
         .collect()
@@ -212,16 +213,32 @@ fn page_table_root(profile: &Profile, physical_shift: u64) -> Result<u64, Missin
         .ok_or_else(|| Missing::Symbol("init_top_pgt".into()))
 }
 
+/// The paging modes the kernel may use: those of its architecture; of ARM64, which has many, those that VMCOREINFO allows where that
+/// is left.
+fn modes(profile: &Profile, info: Option<&VmcoreInfo>) -> Vec<(&'static Paging, u64, u64)> {
+    let all = Arch::of(profile).modes(profile);
+    let told = info.and_then(|info| Some((info.address_bits()?, info.page_size()?)));
+    let Some((bits, page)) = told else { return all };
+    let fits = |mode: &Paging| {
+        // Kernels of 52 bits run on processors of 48.
+        let has_width = u64::from(mode.bits) == bits || (bits, mode.bits) == (52, 48);
+        has_width && mode.levels.last().is_some_and(|level| 1 << level.shift == page)
+    };
+    let told: Vec<_> = all.iter().copied().filter(|(mode, ..)| fits(mode)).collect();
+    if told.is_empty() { all } else { told }
+}
+
 /// Finds the page tables and the virtual slide that go with a physical shift.
 pub(super) fn locate(
     profile: &Profile,
     physical: &Arc<dyn AddressSpace>,
     hypothesis: &Hypothesis,
+    info: Option<&VmcoreInfo>,
 ) -> Result<Layout, String> {
     let shift = hypothesis.physical_shift;
     let dtb = page_table_root(profile, shift).map_err(|missing| missing.to_string())?;
     let physical = shifted(physical, hypothesis.ram_start);
-    locate_from(profile, &physical, hypothesis, dtb)
+    locate_from(profile, &physical, hypothesis, info, dtb)
 }
 
 /// The same through the page tables at `dtb`.
@@ -229,6 +246,7 @@ fn locate_from(
     profile: &Profile,
     physical: &Arc<dyn AddressSpace>,
     hypothesis: &Hypothesis,
+    info: Option<&VmcoreInfo>,
     dtb: u64,
 ) -> Result<Layout, String> {
     let shift = hypothesis.physical_shift;
@@ -243,7 +261,7 @@ fn locate_from(
     if let Err(fault) = physical.read_u64(dtb) {
         return Err(format!("the kernel's page tables at physical {dtb:#x} are missing: {fault}"));
     }
-    for (mode, start, end) in Arch::of(profile).modes(profile) {
+    for (mode, start, end) in modes(profile, info) {
         let space = VirtualSpace::new(Arc::clone(physical), mode, dtb);
         let run = space
             .runs(start, end)
@@ -273,7 +291,7 @@ pub(super) fn locate_remains(
     let physical = shifted(physical, hypothesis.ram_start);
     let roots = remains::roots(profile, shift, tables, Some(own));
     for (root, _) in roots.iter().take(MAX_ROOTS) {
-        if let Ok(layout) = locate_from(profile, &physical, hypothesis, *root) {
+        if let Ok(layout) = locate_from(profile, &physical, hypothesis, info, *root) {
             let how = format!("the page tables at physical {root:#x} stand in for the kernel's at {own:#x}");
             return Ok((layout, how));
         }
@@ -285,13 +303,8 @@ pub(super) fn locate_remains(
             .ok_or("neither page tables nor pointers in the kernel's image lead to the kernel")?,
     };
     let (dtb, five_levels) = roots.first().copied().unwrap_or((own, false));
-    let modes = Arch::of(profile).modes(profile);
-    let told = modes.iter().find(|(mode, ..)| {
-        let page = mode.levels.last().map(|level| 1 << level.shift);
-        info.is_some_and(|info| info.address_bits() == Some(mode.bits.into()) && info.page_size() == page)
-    });
-    let by_tables = || modes.get(usize::from(five_levels)).or(modes.first());
-    let (paging, ..) = told.or_else(by_tables).ok_or("no paging mode fits")?;
+    let modes = modes(profile, info);
+    let (paging, ..) = modes.get(usize::from(five_levels)).or(modes.first()).ok_or("no paging mode fits")?;
     let ram_start = hypothesis.ram_start;
     let how = format!("no page table maps the kernel; {how}");
     Ok((Layout { paging, dtb, slide, physical_shift: shift, ram_start }, how))

@@ -11,6 +11,7 @@ use profile::Profile;
 
 use super::arch::{Arch, shifted};
 use super::place::{Hypothesis, locate};
+use super::vmcoreinfo::VmcoreInfo;
 
 /// Distances are tried in these steps: banks of RAM begin at multiples of 1 GiB nearly always, of 16 MiB on small boards.
 const STEPS: [u64; 2] = [1 << 30, 16 << 20];
@@ -19,20 +20,32 @@ const MAX_TRIES: usize = 4096;
 /// Entries of the root that are looked at.
 const ROOT_ENTRIES: usize = 512;
 
-/// Where the RAM of a dump begins whose kernel image is at `offset`; `known` is where the image is by VMCOREINFO.
+/// Where the RAM of a dump begins whose kernel image is at `offset`; `known` is where the image is by VMCOREINFO `info`. Where the
+/// kernel's page tables are lost that must do.
 pub(super) fn find(
     profile: &Profile,
     space: &Arc<dyn AddressSpace>,
     offset: u64,
+    info: Option<&VmcoreInfo>,
     known: Option<u64>,
 ) -> Option<u64> {
     let fits = |start: &u64| {
         let hypothesis = Hypothesis::at(offset.wrapping_add(*start), *start, String::new());
-        locate(profile, space, &hypothesis).is_ok()
+        locate(profile, space, &hypothesis, info).is_ok()
     };
-    if let Some(start) = known.and_then(|known| known.checked_sub(offset)).filter(fits) {
-        return Some(start);
-    }
+    let told = known.and_then(|known| known.checked_sub(offset)).filter(|start| *start != 0);
+    told.filter(fits)
+        .or_else(|| by_tables(profile, space, offset, fits))
+        .or_else(|| told.filter(|start| start.is_multiple_of(STEPS[1])))
+}
+
+/// The distance that makes sense of what the root of the page tables leads to.
+fn by_tables(
+    profile: &Profile,
+    space: &Arc<dyn AddressSpace>,
+    offset: u64,
+    fits: impl Fn(&u64) -> bool,
+) -> Option<u64> {
     let root = profile.symbol("swapper_pg_dir")?.wrapping_sub(Arch::Arm64.link_base(profile)?);
     let entries =
         space.read_vec(root.wrapping_add(offset), 8 * ROOT_ENTRIES as u64, 8 * ROOT_ENTRIES).ok()?;
