@@ -20,6 +20,8 @@ struct Machine {
     pages: Vec<u64>,
     repository: String,
     system: System,
+    /// Command lines to choose from.
+    commands: Vec<Vec<&'static str>>,
 }
 
 /// Takes rows and forgets them.
@@ -37,6 +39,12 @@ pub fn windows(data: &[u8]) {
     run(MACHINE.get_or_init(made_windows), data);
 }
 
+/// Runs one command over a made Windows 10 whose compressed store was changed. Needs the real symbols of the test data.
+pub fn store(data: &[u8]) {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    run(MACHINE.get_or_init(made_store), data);
+}
+
 /// Runs one command of Linux over changed memory of the committed sample.
 pub fn linux(data: &[u8]) {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
@@ -48,7 +56,39 @@ fn made_windows() -> Machine {
     let image = scratch("windows.raw");
     Scenario::office(&system).build(system).snapshot.write_raw(&image).expect("a file");
     let repository = testkit::profiles::data().expect("test data").join("rekall");
-    machine(image, repository, System::Windows)
+    machine(image, repository, System::Windows, all(System::Windows))
+}
+
+fn made_store() -> Machine {
+    let system = testkit::profiles::windows_10().expect("the symbols of Windows 10 in the test data");
+    let pages: Vec<Vec<u8>> = (0..66u8)
+        .map(|number| match number % 3 {
+            0 => vec![number; 4096],
+            1 => (0..4096u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
+            _ => (0..4096u32).map(|at| (at / 9) as u8 ^ number).collect(),
+        })
+        .collect();
+    let scenario = Scenario::office(&system).with_compressed(19041, 1888, 0x100_0000, &pages);
+    let (image, repository) = (scratch("store.raw"), scratch("store"));
+    let profile = repository.join("v1.0/nt/GUID").join(&system.pdb.guid_age);
+    std::fs::create_dir_all(profile.parent().expect("a folder")).expect("a folder");
+    let document = system.layouts.profile().to_document().expect("a readable profile");
+    std::fs::write(&profile, document.to_canonical_json()).expect("a file");
+    let snapshot = scenario.build(system).snapshot;
+    snapshot.write_raw(&image).expect("a file");
+    let commands = vec![
+        vec!["vaddump", "1888", "--offset", "0x1000000"],
+        vec!["vadmap", "1888", "--start", "0x1000000"],
+        vec!["vtop", "0x1000000", "1888"],
+        vec!["pagefiles"],
+    ];
+    Machine { pages: snapshot.store_pages(), ..machine(image, repository, System::Windows, commands) }
+}
+
+/// Every command of a system, without arguments.
+fn all(system: System) -> Vec<Vec<&'static str>> {
+    let commands = ALL.iter().filter(|command| command.active().system() == Some(system));
+    commands.map(|command| vec![command.name()]).collect()
 }
 
 fn sample_of_linux() -> Machine {
@@ -70,7 +110,7 @@ fn sample_of_linux() -> Machine {
             }
         }
     }
-    machine(image, tests.join("../repository/bundled"), System::Linux)
+    machine(image, tests.join("../repository/bundled"), System::Linux, all(System::Linux))
 }
 
 /// A file of this process in memory, so that runs cost no disk.
@@ -78,7 +118,12 @@ fn scratch(name: &str) -> PathBuf {
     Path::new("/dev/shm").join(format!("rekal-fuzz-{}-{name}", std::process::id()))
 }
 
-fn machine(image: PathBuf, repository: PathBuf, system: System) -> Machine {
+fn machine(
+    image: PathBuf,
+    repository: PathBuf,
+    system: System,
+    commands: Vec<Vec<&'static str>>,
+) -> Machine {
     let mut file = File::open(&image).expect("a file");
     let (mut pages, mut at, mut page) = (Vec::new(), 0, vec![0; 4096]);
     while file.read_exact(&mut page).is_ok() {
@@ -88,7 +133,7 @@ fn machine(image: PathBuf, repository: PathBuf, system: System) -> Machine {
         at += 4096;
     }
     assert!(pages.len() > 100 && read(&image).is_ok(), "an image");
-    Machine { image, pages, repository: repository.to_string_lossy().into_owned(), system }
+    Machine { image, pages, repository: repository.to_string_lossy().into_owned(), system, commands }
 }
 
 /// The first byte chooses the command. Each further nine bytes change a word: four choose it, five what it becomes, most
@@ -118,9 +163,11 @@ fn run(machine: &Machine, data: &[u8]) {
         undo.push((at, word(at)));
         file.write_all_at(&new, at).expect("inside the image");
     }
-    let commands = ALL.iter().filter(|command| command.active().system() == Some(machine.system));
-    let commands: Vec<_> = commands.collect();
-    let command = commands[usize::from(command) % commands.len()];
+    let words = &machine.commands[usize::from(command) % machine.commands.len()];
+    let command = ALL
+        .iter()
+        .find(|command| command.name() == words[0] && command.active().system() == Some(machine.system))
+        .expect("a command");
     let session = Session::new(Config {
         filename: Some(machine.image.clone()),
         repository_path: vec![machine.repository.clone()],
@@ -129,7 +176,7 @@ fn run(machine: &Machine, data: &[u8]) {
         overwrite: true,
         ..Config::default()
     });
-    let matches = command.command().try_get_matches_from([command.name()]);
+    let matches = command.command().try_get_matches_from(words);
     if let Ok(matches) = matches {
         let _ = command.run(&session, &matches, &mut Nowhere);
     }
