@@ -16,7 +16,7 @@ mod made;
 use made::Image;
 use rekal_tests::rekal::Output;
 use testkit::scenario::{Built, Scenario};
-use testkit::{PAGE, STORE_FILE, STORE_PID, Stored, System, profiles};
+use testkit::{PAGE, STORE_FILE, STORE_PID, SpaceId, Stored, System, profiles};
 
 /// The process whose pages are in the store, and where.
 const PID: &str = "1888";
@@ -160,6 +160,61 @@ fn the_way_to_a_page_is_told() {
         assert_eq!(files[..2], ["0 | \\??\\C:\\pagefile.sys", "1 | \\??\\C:\\pagefile1.sys"], "{build}");
         assert!(files[2].starts_with(&STORE_FILE.to_string()), "{build}: {files:?}");
     }
+}
+
+#[test]
+fn dumps_and_searches_of_the_process_have_its_pages() {
+    let Some(system) = profiles::windows_11() else { return };
+    let made = made(system);
+    let folder = tempfile::tempdir().unwrap();
+    let output = made.image.run(&["memdump", PID, "--dump_dir", folder.path().to_str().unwrap()]);
+    let row = &output.rows[0];
+    let dump = std::fs::read(row.text("dump_name")).unwrap();
+    let index = std::fs::read_to_string(row.text("index_name")).unwrap();
+    let number = |text: &str| usize::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap();
+    let mut seen = 0;
+    for line in index.lines().skip(1) {
+        let [at, len, start] = line.split('\t').map(number).collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let first = usize::try_from(START).unwrap();
+        let pages = pages();
+        for page in (0..pages.len()).filter(|page| (start..start + len).contains(&(first + page * 4096))) {
+            let from = at + first + page * 4096 - start;
+            assert!(made.stored.pages[page].1 || dump[from..from + 4096] == pages[page], "page {page}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, PAGES, "every page is in the dump");
+    // Text that no other page has; it repeats after 64 bytes more than its length.
+    let number = (4..).step_by(4).find(|&number: &usize| !made.stored.pages[number].1).unwrap();
+    let text = format!("page {number} of the compressed store");
+    let found = made.image.run(&["grep", &text, "--address_space", &format!("pid@{PID}")]);
+    assert_eq!(found.rows.len(), 1 + (4096 - text.len()) / (text.len() + 64), "{:?}", found.rows.first());
+}
+
+#[test]
+fn a_damaged_store_loses_its_pages_only() {
+    let Some(system) = profiles::windows_10() else { return };
+    let scenario = Scenario::office(&system).with_compressed(19041, 1888, START, &pages());
+    let mut built = scenario.build(system);
+    // The root of the global tree becomes its own first child; the rest of the machine is whole.
+    let machine = &mut built.snapshot.machine;
+    let globals =
+        machine.symbol_if("SmGlobals").unwrap_or_else(|| machine.symbol("?SmGlobals@@3U_SM_GLOBALS@@A"));
+    let root = machine.read_pointer(SpaceId::SYSTEM, globals + 0x1C0);
+    machine.write(SpaceId::SYSTEM, root, &[1, 0, 1, 0]);
+    machine.write_pointer(SpaceId::SYSTEM, root + 8, root);
+    machine.write_pointer(SpaceId::SYSTEM, root + 24, root);
+    let image = Image::of(&built.snapshot);
+    let map = image.run(&["vadmap", PID, "--start", &format!("{START:#x}"), "--end", "0x1042000"]);
+    assert_eq!(map.rows.len(), 1, "{:?}", map.rows);
+    assert!(map.rows[0].text("comment").contains("whose tree does not end"), "{:?}", map.rows[0]);
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().to_str().unwrap();
+    let output = image.run(&["vaddump", PID, "--offset", &format!("{START:#x}"), "--dump_dir", to]);
+    assert!(!output.complete);
+    assert_eq!(output.rows[0].number("missing"), Some(PAGES * PAGE));
+    let processes = image.run(&["pslist"]);
+    assert_eq!(processes.rows.len(), scenario.processes.iter().filter(|process| process.pid != 0).count());
 }
 
 #[test]

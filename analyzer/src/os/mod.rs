@@ -4,13 +4,14 @@
 //! system.rs        which system runs, cheapest evidence first
 //! linux, windows   its kernel (`KernelFact`), processes, modules, ...
 //! symbols.rs, address_space.rs, expression.rs, translation.rs   what both have: names of addresses, `K`, `P`, `pid@N`
-//! kept.rs          pages that were decompressed
+//! kept.rs, pages.rs   pages that were decompressed; pages in order, also those kept elsewhere
 //! ```
 
 pub mod address_space;
 pub mod expression;
 mod kept;
 pub mod linux;
+pub mod pages;
 pub mod search;
 pub mod symbols;
 pub mod system;

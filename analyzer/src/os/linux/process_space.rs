@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use memory::paging::{Absentees, Mappings};
 use memory::{AddressSpace, Fault, Paging, Run, VirtualSpace, read_by_page};
 
 use super::swap::{Meaning, Slot, Swap};
-
-/// Marks targets of runs that are no physical addresses: pages of swap areas.
-const PAGED_OUT: u64 = 1 << 63;
+use crate::os::pages::{PAGED_OUT, Pages};
 
 /// Where a page of a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,14 +77,11 @@ impl ProcessSpace {
     /// The pages inside `start..end`, those that were paged out too.
     #[must_use]
     pub fn pages(&self, start: u64, end: u64) -> Pages<'_> {
-        Pages {
-            space: self,
-            present: self.tables.mappings(start, end),
-            absent: self.tables.absentees(start, end),
-            growing: None,
-            heads: (None, None),
-            bounds: (start, end),
-        }
+        let elsewhere = |addr, entry| match self.absent(entry, addr)? {
+            Place::Memory(at) | Place::NoAccess(at) => Some(at),
+            Place::Swapped(slot) => Some(PAGED_OUT | slot.page.wrapping_mul(self.page)),
+        };
+        Pages::new(&self.tables, (start, end), end, Box::new(elsewhere))
     }
 
     fn read_page(&self, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
@@ -142,67 +136,5 @@ impl AddressSpace for ProcessSpace {
 
     fn borrow(&self, addr: u64, len: usize) -> Option<&[u8]> {
         self.tables.borrow(addr, len)
-    }
-}
-
-/// See [`ProcessSpace::pages`].
-pub struct Pages<'s> {
-    space: &'s ProcessSpace,
-    present: Mappings<'s>,
-    absent: Absentees<'s>,
-    /// A run of absent pages that may go on.
-    growing: Option<Run>,
-    /// The next run of either kind.
-    heads: (Option<Run>, Option<Run>),
-    bounds: (u64, u64),
-}
-
-impl<'s> Pages<'s> {
-    /// The walk of the page tables: once the iterator has ended, it tells what could not be enumerated.
-    #[must_use]
-    pub fn mappings(&self) -> &Mappings<'s> {
-        &self.present
-    }
-
-    /// The next run of pages that are not present.
-    fn next_absent(&mut self) -> Option<Run> {
-        for (start, entry) in self.absent.by_ref() {
-            let target = match self.space.absent(entry, start) {
-                Some(Place::Memory(at) | Place::NoAccess(at)) => at,
-                Some(Place::Swapped(slot)) => PAGED_OUT | slot.page.wrapping_mul(self.space.page),
-                None => continue,
-            };
-            let run = Run { start, len: self.space.page, target }.clipped(self.bounds.0, self.bounds.1);
-            let Some(run) = run else { continue };
-            match &mut self.growing {
-                Some(last) if last.end() == run.start && last.target.wrapping_add(last.len) == run.target => {
-                    last.len = last.len.saturating_add(run.len);
-                }
-                growing => {
-                    if let Some(done) = growing.replace(run) {
-                        return Some(done);
-                    }
-                }
-            }
-        }
-        self.growing.take()
-    }
-}
-
-impl Iterator for Pages<'_> {
-    type Item = Run;
-
-    fn next(&mut self) -> Option<Run> {
-        if self.heads.0.is_none() {
-            self.heads.0 = self.present.next();
-        }
-        if self.heads.1.is_none() {
-            self.heads.1 = self.next_absent();
-        }
-        match self.heads {
-            (Some(present), Some(absent)) if absent.start < present.start => self.heads.1.take(),
-            (Some(_), _) => self.heads.0.take(),
-            (None, _) => self.heads.1.take(),
-        }
     }
 }

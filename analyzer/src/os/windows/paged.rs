@@ -19,6 +19,7 @@ use profile::Type;
 use super::compressed_store::{CompressedStore, StoredPage};
 use super::kernel::Layout;
 use super::ranges::Ranges;
+use crate::os::pages::{PAGED_OUT, Pages};
 use crate::session::Session;
 
 /// Bytes of a page.
@@ -227,6 +228,27 @@ impl Backing {
         (page != 0).then_some(place)
     }
 
+    /// Whether pages that are not in memory can be had at all.
+    fn has_elsewhere(&self) -> bool {
+        self.store.is_some() || !self.pagefiles.is_empty()
+    }
+
+    /// Where a page is by its own entry, as the target of a run; `None` where it is in no given pagefile.
+    fn elsewhere(&self, addr: u64, entry: u64) -> Option<u64> {
+        if self.plain(entry) & PROTOTYPE != 0 {
+            return None;
+        }
+        match self.in_pagefile(addr, entry)? {
+            Place::Compressed { offset } => Some(PAGED_OUT | offset),
+            Place::File { number, offset } => {
+                self.pagefiles.get(number)?;
+                // Pages of two files never follow each other.
+                Some(PAGED_OUT | (number as u64).wrapping_shl(56) | offset)
+            }
+            Place::Memory(_) => None,
+        }
+    }
+
     /// Reads inside one page, wherever it is. `why` is told where the user has not given the pagefile it is in.
     fn read(&self, place: Place, addr: u64, why: &'static str, buf: &mut [u8]) -> Result<(), Fault> {
         match place {
@@ -285,6 +307,21 @@ impl PagedSpace {
     #[must_use]
     pub fn tables(&self) -> &VirtualSpace {
         &self.tables
+    }
+
+    /// The runs that the page tables have in physical memory.
+    pub fn resident(&self, start: u64, end: u64) -> impl Iterator<Item = Run> + '_ {
+        let fixed = |run: Run| Run { target: self.unswizzled(run.target), ..run };
+        self.tables.mappings(start, end).map(fixed)
+    }
+
+    /// The pages inside `start..end`; of the process's own also those in a given pagefile or the compressed store.
+    #[must_use]
+    pub fn pages(&self, start: u64, end: u64) -> Pages<'_> {
+        let half = 1u64.checked_shl(u32::from(self.backing.paging().bits).wrapping_sub(1)).unwrap_or(0);
+        let absent_end = if self.ranges.is_some() { half } else { 0 };
+        let elsewhere = |addr, entry| self.backing.elsewhere(addr, entry);
+        Pages::new(&self.tables, (start, end), absent_end, Box::new(elsewhere))
     }
 
     /// Every step of the translation of `addr` through the page tables.
@@ -425,10 +462,14 @@ impl AddressSpace for PagedSpace {
         Ok(Stored::Compressed { block: store.physical(&page)?, len: page.len.into() })
     }
 
-    /// The runs of the page tables; pages that only a prototype or a pagefile has are read, but not enumerated.
+    /// The runs of the page tables, and of processes the pages whose entries lead to a given pagefile or the compressed store: their
+    /// targets are no physical addresses and have the highest bit set. Pages that only a prototype has, and those of the kernel in
+    /// pagefiles, are read but not enumerated.
     fn runs(&self, start: u64, end: u64) -> Box<dyn Iterator<Item = Run> + '_> {
-        let fixed = |run: Run| Run { target: self.unswizzled(run.target), ..run };
-        Box::new(self.tables.mappings(start, end).map(fixed))
+        if self.ranges.is_none() || !self.backing.has_elsewhere() {
+            return Box::new(self.resident(start, end));
+        }
+        Box::new(self.pages(start, end))
     }
 
     fn end(&self) -> u64 {

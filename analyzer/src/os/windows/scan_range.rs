@@ -6,6 +6,7 @@
 use object::{Ptr, Read};
 
 use super::module::modules;
+use super::paged::PagedSpace;
 use super::pool_descriptor::SessionSpace;
 use super::process::{Process, ProcessFilter, processes};
 use super::{Kernel, regions};
@@ -83,18 +84,18 @@ impl ScanArgs {
             });
         }
         let mut found = Vec::new();
-        let mut add = |space: &dyn memory::AddressSpace, start: u64, end: u64| {
-            for run in space.runs(start, end.min(start.saturating_add(limit))) {
+        let mut add = |space: &PagedSpace, start: u64, end: u64| {
+            for run in space.resident(start, end.min(start.saturating_add(limit))) {
                 found.push((run.target, run.target.saturating_add(run.len)));
             }
         };
         if self.kernel {
-            add(&**kernel.space(), kernel.user_end(), u64::MAX);
+            add(kernel.space(), kernel.user_end(), u64::MAX);
         }
         for (wanted, name) in [(self.paged_pool, "PagedPool"), (self.nonpaged_pool, "NonPagedPool")] {
             if wanted {
                 match regions::pool(kernel.target(), name) {
-                    (Ok(start), Ok(end)) => add(&**kernel.space(), start, end),
+                    (Ok(start), Ok(end)) => add(kernel.space(), start, end),
                     (start, end) => {
                         let why = start.err().or(end.err()).map_or_else(String::new, |why| why.to_string());
                         session.notes.partial(format!("where the {name} is cannot be told: {why}"));
@@ -105,7 +106,7 @@ impl ScanArgs {
         if self.code {
             for module in modules(&session.notes, kernel.target())? {
                 if let (Ok(base), Ok(size)) = (module.base(), module.size()) {
-                    add(&**kernel.space(), base, base.saturating_add(size.into()));
+                    add(kernel.space(), base, base.saturating_add(size.into()));
                 }
             }
         }

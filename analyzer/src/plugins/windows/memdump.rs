@@ -1,11 +1,12 @@
 //! `memdump`: all memory of processes that can be addressed, one file for each, and an index beside it.
 //!
-//! The pages that `memmap` lists follow each other in the file without gaps, ascending by virtual address; the index (`.idx`) says
-//! which piece is where. Pages behind prototypes and in pagefiles are in the files of `vaddump`. Truth: the description of the
-//! machine that the maker of test images lays out; not compared with another program yet.
+//! The pages that `memmap` lists follow each other in the file without gaps, ascending by virtual address, and with them those that
+//! are in the compressed store or a given pagefile; the index (`.idx`) says which piece is where. Pages behind prototypes are in the
+//! files of `vaddump`. Truth: the description of the machine that the maker of test images lays out; not compared with another
+//! program yet.
 
 use crate::dump_file::{DumpArgs, IndexedDump};
-use crate::os::translation::for_each_page;
+use crate::os::translation::note_gaps;
 use crate::os::windows::{KernelFact, ProcessFilter};
 use crate::plugin::prelude::*;
 
@@ -56,9 +57,11 @@ impl Plugin for Memdump {
             let pid = process.pid_label();
             let name = format!("{}_{pid}", process.name().unwrap_or_default());
             let mut file = IndexedDump::create(&args.to, session, &name)?;
-            for_each_page(&session.notes, &whose, space.tables(), end, true, |run| {
-                file.copy(&space, run.start, run.len)
-            })?;
+            let mut pages = space.pages(0, end);
+            for run in &mut pages {
+                file.copy(&space, run.start, run.len)?;
+            }
+            note_gaps(&session.notes, &whose, pages.mappings());
             let written = file.commit(session)?;
             out.push(Row {
                 process: process.obj_ref(),
