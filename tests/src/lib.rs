@@ -7,6 +7,7 @@
 //! - [`checks`] has one function per command: the records the truth calls for, and those the program gave.
 //! - [`lab`] knows the images, kernels and profiles that `tools/guest-image` leaves in the lab folder.
 //! - [`emulator`] knows what the emulator says of a guest without asking it.
+//! - [`volatility`] runs Volatility 3 on the same images, compares row by row, and knows why each difference is there.
 //!
 //! [`faults`] is about `repo-server`: what it promises while everything around it fails.
 
@@ -17,3 +18,4 @@ pub mod lab;
 pub mod rekal;
 pub mod table;
 pub mod truth;
+pub mod volatility;

@@ -130,6 +130,23 @@ impl Row {
             && self.reason(column).is_some_and(|reason| reason.starts_with("not applicable"))
     }
 
+    /// A row of another program's JSON.
+    pub(crate) fn of(cells: Map<String, Value>) -> Self {
+        Self(cells)
+    }
+
+    /// The row with some cells more, or others.
+    pub(crate) fn with(&self, cells: &[(&str, Value)]) -> Self {
+        let mut row = self.0.clone();
+        row.extend(cells.iter().map(|(column, value)| ((*column).to_owned(), value.clone())));
+        Self(row)
+    }
+
+    /// A cell as text; empty where there is none, whatever the reason.
+    pub(crate) fn text_unless_absent(&self, column: &str) -> String {
+        self.0.get(column).filter(|value| !value.is_null()).map_or_else(String::new, plain)
+    }
+
     /// Why a cell is absent.
     #[must_use]
     pub fn reason(&self, column: &str) -> Option<&str> {

@@ -44,6 +44,12 @@ impl Comparison {
     /// paired so that equal ones meet; what is left over is missing or unexpected.
     #[must_use]
     pub fn of(truth: Vec<Record>, found: Vec<Record>) -> Self {
+        Self::with("the truth", truth, found)
+    }
+
+    /// The same with what somebody else found, who stands in the lines as `whose`.
+    #[must_use]
+    pub fn with(whose: &str, truth: Vec<Record>, found: Vec<Record>) -> Self {
         let mut outcome = Self { rows: truth.len(), ..Self::default() };
         let mut found_by_key: BTreeMap<String, Vec<Record>> = BTreeMap::new();
         for record in found {
@@ -66,11 +72,11 @@ impl Comparison {
                 let other = candidate.cells.get(column).map_or("no such column", String::as_str);
                 outcome
                     .differences
-                    .push(format!("{}: {column}: truth {value:?}, rekal {other:?}", wanted.key));
+                    .push(format!("{}: {column}: {whose} {value:?}, rekal {other:?}", wanted.key));
             }
         }
         for extra in found_by_key.into_values().flatten() {
-            outcome.differences.push(format!("not in the truth: {}", show(&extra)));
+            outcome.differences.push(format!("not in {whose}: {}", show(&extra)));
         }
         outcome
     }
@@ -116,7 +122,7 @@ mod tests {
         assert_eq!(
             outcome.differences,
             [
-                r#"pid 1: comm: truth "init", rekal "evil""#,
+                r#"pid 1: comm: the truth "init", rekal "evil""#,
                 r#"missing: pid 2 comm="x""#,
                 r#"not in the truth: pid 3 comm="y""#
             ]
