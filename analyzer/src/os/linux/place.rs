@@ -107,6 +107,8 @@ pub(super) fn hypotheses(
             let source = format!("{}, RAM begins at {start:#x}", hypothesis.source);
             Some(Hypothesis::at(hypothesis.physical_shift.wrapping_add(start), start, source))
         }));
+        // Without page tables a place fits wherever RAM is believed to begin.
+        found.sort_by_key(|hypothesis| known.is_some_and(|known| known != hypothesis.physical_shift));
     }
     found
 }
