@@ -296,8 +296,8 @@ impl Machine {
         };
         let mut keys = Vec::new();
         for (turn, page) in pages.iter().enumerate() {
-            // Above the length are flags, unless it is a whole page.
-            let len = if page.len == 4096 { 4096 } else { page.len | 0x4_0000 };
+            // Above the length are flags, unless it is that of a whole page or of none.
+            let len = if matches!(page.len, 0 | 4096) { page.len } else { page.len | 0x4_0000 };
             let chunk_key = record(self, [page.region_key, len, 0x5EED_5EED]);
             // Every fifth is found through another record.
             keys.push(if turn % 5 == 4 { record(self, [u32::MAX, 0, chunk_key]) } else { chunk_key });

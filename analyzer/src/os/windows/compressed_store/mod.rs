@@ -146,8 +146,12 @@ impl CompressedStore {
         let store = self.store(&shape, manager, index)?;
         let chunk = tree::find(space, store.tree, shape.width, key)?.ok_or(NO_PAGE)?;
         let (region_key, len) = self.record(&shape, store, chunk)?;
-        // The length has flags above it.
-        let len = if len == WHOLE { len } else { len % WHOLE };
+        // Some lengths have flags above them. What is then left of one must not make zeros of a page that is not.
+        let len = match (len, len % WHOLE) {
+            (0 | WHOLE, _) => len,
+            (_, 0) => return Err("is in the compressed store, with a length that no page has"),
+            (_, len) => len,
+        };
         let region = region_key.checked_shr(store.region_shift).unwrap_or(0);
         let offset = u64::from(region_key & store.region_mask).wrapping_mul(GRANULE);
         let region_bytes = u64::from(store.region_mask).wrapping_add(1).wrapping_mul(GRANULE);

@@ -7,9 +7,6 @@
 
 use memory::Codec;
 
-/// Offset of `ST_DATA_MGR.pSmkmStore`, and what stands behind it: two words about regions.
-const OWN_STORE: (u64, u64) = (0x320, 0x1c0);
-
 /// How to get from `SmGlobals` to the store manager (`SMKM_STORE_MGR`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manager {
@@ -41,7 +38,7 @@ pub(super) struct Shape {
     pub(super) chunks: u64,
     /// Bytes of an entry of an array of chunks, which begins with the address of the chunk.
     pub(super) chunk_entry: u64,
-    /// `ST_DATA_MGR.pSmkmStore`: the store's own address.
+    /// `ST_DATA_MGR.pSmkmStore`: the store's own address. `dwRegionSizeMask` and `dwRegionIndexMask` follow it.
     pub(super) own_store: u64,
     /// `ST_DATA_MGR.wCompressionFormat`, where it is known.
     pub(super) format: Option<u64>,
@@ -86,7 +83,7 @@ impl Shape {
             local_tree: data,
             chunks: data.wrapping_add(pick(0xc0, 0x6c)),
             chunk_entry: pick(16, if build == 14393 { 8 } else { 12 }),
-            own_store: data.wrapping_add(pick(OWN_STORE.0, OWN_STORE.1)),
+            own_store: data.wrapping_add(pick(0x320, 0x1c0)),
             format: format.map(|offset| data.wrapping_add(offset)),
             regions,
             owner,

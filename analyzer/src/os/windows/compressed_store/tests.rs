@@ -115,9 +115,7 @@ impl Memory {
         memory.pointer(STORE_AT + pick(0x19b8, 0x125c), process);
         memory.pointer(ROW, chunk).pointer(REGIONS, REGION.1);
         for (slot, [region, len, next]) in
-            [[0, 0x1000, 0], [0, 0x7_0000, 0], [u32::MAX, 0, 11], [0x100, 0x7_000b, 0]]
-                .into_iter()
-                .enumerate()
+            [[0, 0x1000, 0], [0, 0, 0], [u32::MAX, 0, 11], [0x100, 0x7_000b, 0]].into_iter().enumerate()
         {
             let at = RECORDS + slot * RECORD;
             memory.half(at, region).half(at + 4, len).half(at + 8, next);
@@ -267,6 +265,9 @@ fn what_cannot_be_is_told() {
         }),
         ("cannot be decompressed", |memory, _| {
             memory.half(RECORDS + 3 * RECORD + 4, 4);
+        }),
+        ("with a length that no page has", |memory, _| {
+            memory.half(RECORDS + 3 * RECORD + 4, 0x7_0000);
         }),
         ("of whose structures one cannot be read", |memory, _| {
             memory.pointer(ROW, 0);
