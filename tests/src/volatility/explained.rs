@@ -189,13 +189,6 @@ pub const ALL: &[Explanation] = &[
         reason: "it lists each file system once, where it is mounted first; `rekal` lists what is below every mount, as `find` in the guest does",
     },
     Explanation {
-        name: "other-namespaces",
-        plugins: &["pagecache.Files"],
-        lines: &["missing: on /mnt/private inode *"],
-        difference: "Volatility lists files of mounts that only other namespaces have",
-        reason: "`mls` shows what the first process sees",
-    },
-    Explanation {
         name: "pointers-to-functions",
         plugins: &["pscallstack"],
         lines: &["missing: tid * at 0x* name=\"*\" value=\"0x*\""],

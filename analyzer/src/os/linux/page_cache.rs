@@ -139,31 +139,62 @@ pub fn is_below(path: &str, top: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Calls `f` with the mount point and the file for everything the dentries of the mounts of PID 1 name.
+/// The mount that a file was found below.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where it is mounted, as the processes of its namespace see it.
+    pub mount_point: String,
+    /// Inode number of its mount namespace.
+    pub namespace: Read<u32>,
+    /// Whether PID 1 sees it.
+    pub is_common: bool,
+}
+
+/// Calls `f` for everything that dentries name below the mounts of PID 1, and then below those of other mount namespaces whose
+/// file systems were in none before: containers have their own, and share the rest.
 pub fn each_file(
     session: &Session,
-    mut f: impl FnMut(&str, Named<'_>) -> Result<(), Error>,
+    mut f: impl FnMut(&Place, Named<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let kernel = session.fact::<KernelFact>()?;
     let paths = Paths::of_init(session, &kernel)?;
-    let Some(namespace) = namespaces(session, &kernel)?.into_iter().next() else {
-        return Err(Error::damaged("no process with a mount namespace was found"));
-    };
-    let root = namespace.root.clone().map_err(Error::from)?;
-    let (mounts, end) = namespace.mounts();
-    session.notes.walk("mounts", &end);
-    for mount in mounts {
-        let place = mount.mount_point(&paths, root);
-        let top = mount.public().and_then(|public| public.root());
-        let (Ok(Some(place)), Ok(top), Ok(vfs)) = (place, top, mount.vfs()) else { continue };
-        let at = Location { mount: vfs.0, dentry: top.0 };
-        let (files, ends) = below(kernel.target(), at, place.as_bytes());
-        for end in ends {
-            session.notes.walk(&format!("names below {place}"), &end);
+    let namespaces = namespaces(session, &kernel)?;
+    let first = namespaces.first();
+    let first = first.ok_or_else(|| Error::damaged("no process with a mount namespace was found"))?;
+    first.root.clone().map_err(Error::from)?;
+    let mut before: HashSet<u64> = HashSet::new();
+    for (at, namespace) in namespaces.iter().enumerate() {
+        let (mounts, end) = namespace.mounts();
+        session.notes.walk("mounts", &end);
+        let root = match namespace.root.clone() {
+            Ok(root) => root,
+            Err(why) => {
+                session.notes.walk("mounts", &End::Broken { node: namespace.addr, why, recovered: 0 });
+                continue;
+            }
+        };
+        let mut own = HashSet::new();
+        for mount in mounts {
+            let mount_point = mount.mount_point(&paths, root);
+            let top = mount.public().and_then(|public| public.root());
+            let (Ok(Some(mount_point)), Ok(top), Ok(vfs)) = (mount_point, top, mount.vfs()) else { continue };
+            if let Ok(file_system) = mount.super_block() {
+                if before.contains(&file_system.addr()) {
+                    continue;
+                }
+                own.insert(file_system.addr());
+            }
+            let start = Location { mount: vfs.0, dentry: top.0 };
+            let (files, ends) = below(kernel.target(), start, mount_point.as_bytes());
+            for end in ends {
+                session.notes.walk(&format!("names below {mount_point}"), &end);
+            }
+            let place = Place { mount_point, namespace: namespace.inum(), is_common: at == 0 };
+            for file in files {
+                f(&place, file)?;
+            }
         }
-        for file in files {
-            f(&place, file)?;
-        }
+        before.extend(own);
     }
     Ok(())
 }

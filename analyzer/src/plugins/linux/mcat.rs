@@ -12,7 +12,7 @@ use std::path::Path;
 use object::walk::End;
 
 use crate::dump_file::safe_name;
-use crate::os::linux::page_cache::{Named, each_file, is_below, pages};
+use crate::os::linux::page_cache::{Named, Place, each_file, is_below, pages};
 use crate::os::linux::{Kernel, KernelFact};
 use crate::plugin::prelude::*;
 use crate::table::text_of;
@@ -57,7 +57,7 @@ impl Plugin for Mcat {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let mut found = false;
-        each_file(session, |_, file| {
+        each_file(session, |place, file| {
             let path = text_of(&file.path);
             if !args.paths.iter().any(|top| is_below(&path, top)) || file.inode.type_name() != Ok("REG") {
                 return Ok(());
@@ -66,7 +66,7 @@ impl Plugin for Mcat {
             let size = file.inode.size().map(|size| size.0);
             let written = match &size {
                 Ok(size) if *size > args.max_size => Err(Absent::NotApplicable("larger than --max_size")),
-                Ok(size) => write(session, &kernel, &file, &path, *size)?,
+                Ok(size) => write(session, &kernel, &file, (place, &path), *size)?,
                 Err(why) => Err(why.clone()),
             };
             out.push(Row {
@@ -89,7 +89,7 @@ fn write(
     session: &Session,
     kernel: &Kernel,
     file: &Named<'_>,
-    path: &str,
+    (place, path): (&Place, &str),
     size: u64,
 ) -> Result<Read<(u64, String)>, Error> {
     let pages = match pages(kernel, &file.inode) {
@@ -99,12 +99,13 @@ fn write(
     if pages.end != End::Complete {
         session.notes.walk(&format!("pages of {path}"), &pages.end);
     }
-    // Two paths may flatten to one name; the inode tells them apart.
+    // Two paths may flatten to one name; the inode tells them apart, and those of two namespaces the namespace.
     let inode = file.inode.ino().map_or(0, |ino| ino.0);
-    let mut output = session.create_file(Path::new(&format!(
-        "file.{}.{inode}",
-        safe_name(path.trim_start_matches('/').as_bytes())
-    )))?;
+    let mut name = format!("file.{}.{inode}", safe_name(path.trim_start_matches('/').as_bytes()));
+    if !place.is_common {
+        name.push_str(&format!(".{}", place.namespace.clone().unwrap_or(0)));
+    }
+    let mut output = session.create_file(Path::new(&name))?;
     output.set_len(size).map_err(Error::output)?;
     let mut handle = output.handle().map_err(Error::output)?;
     let mut cached = 0;

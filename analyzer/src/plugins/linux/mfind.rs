@@ -1,6 +1,6 @@
 //! `mfind`: files in memory by their path.
 //!
-//! Looks paths up among the names that PID 1 sees (see `mls`), and tells where the dentry and the inode are, and how much of
+//! Looks paths up among the names in memory (see `mls`), and tells where the dentry and the inode are, and how much of
 //! the content is cached. Truth: what guests say of the files of their memory file
 //! systems, and the archive they booted from.
 
@@ -27,6 +27,8 @@ row! {
         device: Read<String>,
         /// Where it is mounted.
         mounted_at as "mount": String,
+        /// Inode number of the mount namespace.
+        mnt_ns: Read<u32>,
         /// Inode number.
         inode: Read<u64>,
         /// Address of the `dentry`.
@@ -52,7 +54,7 @@ impl Plugin for Mfind {
     fn collect(&self, session: &Session, args: &Args, out: &mut Rows<'_, Row>) -> Result<(), Error> {
         let kernel = session.fact::<KernelFact>()?;
         let mut found = false;
-        each_file(session, |mount_point, file| {
+        each_file(session, |place, file| {
             let path = text_of(&file.path);
             if !args.paths.contains(&path) {
                 return Ok(());
@@ -62,7 +64,8 @@ impl Plugin for Mfind {
             let cached = pages(&kernel, &file.inode);
             out.push(Row {
                 device: device.map(|(major, minor)| format!("{major}:{minor}")),
-                mounted_at: mount_point.to_owned(),
+                mounted_at: place.mount_point.clone(),
+                mnt_ns: place.namespace.clone(),
                 inode: file.inode.ino().map(|ino| ino.0),
                 dentry: Address(file.dentry.addr()),
                 inode_address: Address(file.inode.addr()),
