@@ -428,7 +428,9 @@ fn parse_leaf(mut cursor: Cursor<'_>) -> Option<Leaf<'_>> {
         }
         0x1205 => {
             let target = cursor.u32()?;
-            let [length, position] = cursor.array()?;
+            let [length, position] = cursor.array::<2>()?;
+            // No integer is wider, and readers of profiles refuse a field that is.
+            (u16::from(length) + u16::from(position) <= 128).then_some(())?;
             Leaf::BitField { target, length, position }
         }
         // LF_VTSHAPE, LF_LABEL, LF_NULL, LF_ENDPRECOMP, LF_SKIP, LF_ARGLIST, LF_FIELDLIST, LF_DERIVED, LF_METHODLIST,
@@ -460,4 +462,18 @@ fn unique_name<'a>(mut cursor: Cursor<'a>, leaf: u16, properties: u32) -> Option
         return None;
     }
     cursor.name(leaf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bit_fields_beyond_every_integer_are_damaged() {
+        // LF_BITFIELD of the type 0x74: length and position.
+        let field = |length, position| leaf(&[0x05, 0x12, 0x74, 0, 0, 0, length, position]);
+        assert!(matches!(field(1, 127), Leaf::BitField { length: 1, position: 127, .. }));
+        assert!(matches!(field(1, 128), Leaf::Damaged));
+        assert!(matches!(field(255, 255), Leaf::Damaged));
+    }
 }

@@ -395,7 +395,7 @@ impl<'r, 'a> Converter<'r, 'a> {
             }
             Leaf::BitField { target, length, position } => {
                 let (start, end) = (u32::from(position), u32::from(position) + u32::from(length));
-                let bits = |integer| Type::BitField { start, end: end.min(128), target: Some(integer) };
+                let bits = |integer| Type::BitField { start, end, target: Some(integer) };
                 match self.ty(target, depth + 1, functions)? {
                     Type::Enumeration { name, choices, target: Some(integer) } => {
                         Type::Enumeration { name, choices, target: Some(Box::new(bits(integer))) }

@@ -30,7 +30,15 @@ fn mutate(small: &[u8], seed: u64, copies: usize) -> (usize, usize) {
             }
         }
         match convert_pdb(&copy, &PdbOptions::default()) {
-            Ok(_) => good += 1,
+            Ok(converted) => {
+                // What is written must read back; a quarter of them, as it takes its time.
+                if random(4) == 0 {
+                    let text = converted.document.to_canonical_json();
+                    let read = profile::Profile::parse_text(text).expect("our own text");
+                    read.to_document().expect("our own structs");
+                }
+                good += 1;
+            }
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 bad += 1;
