@@ -115,6 +115,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::psxview::Psxview,
     &linux::ptrace::Ptrace,
     &linux::recover_fs::RecoverFs,
+    &linux::sockscan::Sockscan,
     &linux::tracepoints::Tracepoints,
     &linux::vaddump::Vaddump,
     &linux::vadmap::Vadmap,

@@ -15,6 +15,7 @@ const OTHER_KIND: &[(&str, &str, &str)] = &[
     ("module", "dlldump", "the module's name; elsewhere where it is"),
     ("offset", "lsof", "a position in a file; elsewhere it is an address"),
     ("protocol", "netstat", "on Linux a number within the family; elsewhere a name"),
+    ("protocol", "sockscan", "on Linux a number within the family; elsewhere a name"),
     ("address", "sockets", "an internet address; elsewhere one of memory"),
     ("address", "sockscan", "an internet address; elsewhere one of memory"),
     ("value", "envars", "text of a variable; elsewhere a fact of any kind"),

@@ -83,6 +83,7 @@ const CHECKS: &[(&str, Compare)] = &[
     ("pstree", processes::pstree),
     ("psxview", processes::psxview),
     ("ptrace", security::ptrace),
+    ("sockscan", network::sockscan),
     ("tracepoints", security::no_finding),
     ("vadmap", contents::vadmap),
     ("vmcoreinfo", threads::vmcoreinfo),

@@ -126,11 +126,12 @@ pub(super) fn arp(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Recor
     Ok((wanted, found))
 }
 
-/// Each socket of `/proc/net`, once for every descriptor that holds it, or once without process. A socket that a process
-/// holds but that no file of `/proc/net` lists (it was never bound) is known by its inode number only. A socket in
-/// `TIME_WAIT` that the kernel may have forgotten before the dump need not be found.
-pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
-    let mut holders: BTreeMap<u64, Vec<(u32, u32, String)>> = BTreeMap::new();
+/// Process, descriptor and name of a holder of a socket.
+type Holder = (u32, u32, String);
+
+/// The holders of sockets, by inode number.
+fn holders(truth: &Truth) -> Result<BTreeMap<u64, Vec<Holder>>> {
+    let mut holders: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
     for process in truth.processes()? {
         for descriptor in truth.descriptors(process.pid)? {
             let inode = descriptor.target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
@@ -140,7 +141,12 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
             }
         }
     }
-    let mut wanted = Vec::new();
+    Ok(holders)
+}
+
+/// The sockets of `/proc/net`, without those in `TIME_WAIT` that are not found and that the kernel may have forgotten.
+fn lasting(truth: &Truth, rows: &[Row]) -> Result<Vec<(Socket, Record)>> {
+    let mut lasting = Vec::new();
     for socket in truth.sockets()? {
         let described = describe(&socket);
         let is_same = |row: &Row| {
@@ -154,6 +160,57 @@ pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<R
         {
             continue;
         }
+        lasting.push((socket, described));
+    }
+    Ok(lasting)
+}
+
+/// Each socket of `/proc/net` and each that a process holds, once, all of which netstat lists. Besides there are released ones, and those
+/// that the kernel made for itself and keeps out of `/proc/net`.
+pub(super) fn sockscan(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
+    let mut holders = holders(truth)?;
+    let mut wanted = Vec::new();
+    let key = |inode: &str, protocol: &str| match inode {
+        "0" => format!("{protocol} without inode"),
+        inode => format!("socket {inode}"),
+    };
+    let join = |list: Vec<Holder>| {
+        let mut pids: Vec<u32> = list.into_iter().map(|(pid, ..)| pid).collect();
+        pids.sort_unstable();
+        pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    };
+    for (socket, mut described) in lasting(truth, rows)? {
+        for column in ["uid", "ifindex"] {
+            described.cells.remove(column);
+        }
+        let key = key(&socket.inode.to_string(), &socket.protocol);
+        let pids = join(holders.remove(&socket.inode).unwrap_or_default());
+        wanted.push(Record { key, ..described }.cell("Pids", pids).cell("listed", true));
+    }
+    for (inode, list) in holders {
+        wanted.push(Record::new(format!("socket {inode}")).cell("Pids", join(list)).cell("listed", true));
+    }
+    let columns = [
+        "Proto", "net_ns", "sock", "State", "Type", "protocol", "SPort", "SAddr", "DAddr", "DPort", "Pids",
+        "listed",
+    ];
+    let is_meant = |row: &&Row| {
+        row.text("freed") != "true" && (row.text("listed") == "true" || row.text("of_kernel") != "true")
+    };
+    let found = rows.iter().filter(is_meant).map(|row| {
+        let inode = if row.is_not_applicable("Inode") { "0".to_owned() } else { row.text("Inode") };
+        row.record(key(&inode, &row.text("Proto")), &columns).cell("Path", row.text_or_empty("Path"))
+    });
+    Ok((wanted, found.collect()))
+}
+
+/// Each socket of `/proc/net`, once for every descriptor that holds it, or once without process. A socket that a process
+/// holds but that no file of `/proc/net` lists (it was never bound) is known by its inode number only. A socket in
+/// `TIME_WAIT` that the kernel may have forgotten before the dump need not be found.
+pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
+    let mut holders = holders(truth)?;
+    let mut wanted = Vec::new();
+    for (socket, described) in lasting(truth, rows)? {
         match holders.remove(&socket.inode) {
             None => {
                 let key = format!("{} socket {} held by nobody", socket.protocol, socket.inode);

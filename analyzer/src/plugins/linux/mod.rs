@@ -66,6 +66,7 @@ pub mod pstree;
 pub mod psxview;
 pub mod ptrace;
 pub mod recover_fs;
+pub mod sockscan;
 pub mod tracepoints;
 pub mod vaddump;
 pub mod vadmap;

@@ -10,11 +10,13 @@ pub mod neigh;
 pub mod netfilter;
 mod other;
 pub mod packet;
+pub mod scan;
 pub mod socket;
 mod unix;
 
 use object::{Addr, Ptr, Target, layout, walk};
 
+use super::Kernel;
 use crate::error::Error;
 use crate::notes::Notes;
 

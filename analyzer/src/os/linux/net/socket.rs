@@ -161,8 +161,8 @@ fn tabled(notes: &Notes, target: &Target, namespaces: &[Net<'_>]) -> BTreeSet<u6
     found
 }
 
-/// Reads one socket.
-fn entry(target: &Target, addr: u64) -> Entry {
+/// Reads one socket, request or socket in TIME_WAIT at an address.
+pub fn entry(target: &Target, addr: u64) -> Entry {
     let common = Common::at(target, addr);
     let state = common.state();
     match common.family() {
