@@ -69,6 +69,7 @@ pub static ALL: &[&dyn DynPlugin] = &[
     &linux::ebpf::Ebpf,
     &linux::elfs::Elfs,
     &linux::envars::Envars,
+    &linux::fbdev::Fbdev,
     &linux::find_dtb::FindDtb,
     &linux::find_kaslr::FindKaslr,
     &linux::ftrace::Ftrace,

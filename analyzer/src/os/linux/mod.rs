@@ -12,6 +12,7 @@ pub mod ebpf;
 pub mod file;
 #[cfg(test)]
 mod fixture;
+pub mod framebuffer;
 pub mod ftrace;
 pub mod heap;
 mod identify;

@@ -20,6 +20,7 @@ pub mod dmesg;
 pub mod ebpf;
 pub mod elfs;
 pub mod envars;
+pub mod fbdev;
 pub mod find_dtb;
 pub mod find_kaslr;
 pub mod ftrace;
