@@ -471,9 +471,9 @@ mod tests {
     #[test]
     fn bit_fields_beyond_every_integer_are_damaged() {
         // LF_BITFIELD of the type 0x74: length and position.
-        let field = |length, position| leaf(&[0x05, 0x12, 0x74, 0, 0, 0, length, position]);
-        assert!(matches!(field(1, 127), Leaf::BitField { length: 1, position: 127, .. }));
-        assert!(matches!(field(1, 128), Leaf::Damaged));
-        assert!(matches!(field(255, 255), Leaf::Damaged));
+        let field = |length, position| [0x05, 0x12, 0x74, 0, 0, 0, length, position];
+        assert!(matches!(leaf(&field(1, 127)), Leaf::BitField { length: 1, position: 127, .. }));
+        assert!(matches!(leaf(&field(1, 128)), Leaf::Damaged));
+        assert!(matches!(leaf(&field(255, 255)), Leaf::Damaged));
     }
 }
