@@ -4,8 +4,9 @@
 //! bits of a pixel tell a viewer how to read it. The memory is often the card's and then in no image of RAM: what is missing is zero
 //! and noted. Frame buffers of drivers that register none (most of DRM) are not seen, nor those of kernels with `fb` as a module.
 //!
-//! Truth: none was compared. No guest has a frame buffer, and it was never seen on a real one; offsets are those of the DWARF of
-//! v6.1, and guests without one have none here.
+//! Truth: what the driver `vesafb` of Debian's 6.1 logs on a machine that QEMU gives a VGA card (`-vga std`, `vga=0x318`): name, mode, length of
+//! a row, place and size; and the picture, byte by byte, as the emulator's `pmemsave` has it, from an image with the card's memory
+//! (`dump-guest-memory`). That was done by hand, once: the guests of `tools/guest-image` have no card, and no frame buffer here.
 
 use crate::dump_file::DumpArgs;
 use crate::os::linux::Kernel;
