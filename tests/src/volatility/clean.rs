@@ -53,7 +53,12 @@ pub(super) fn kernel(text: &str) -> String {
 }
 
 pub(super) fn table(text: &str) -> String {
-    if text == "sys_call_table" { "64bit".to_owned() } else { text.to_owned() }
+    match text {
+        "sys_call_table" => "64bit",
+        "ia32_sys_call_table" => "32bit",
+        other => other,
+    }
+    .to_owned()
 }
 
 pub(super) fn base_name(text: &str) -> String {

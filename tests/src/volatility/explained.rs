@@ -54,7 +54,10 @@ pub const ALL: &[Explanation] = &[
     Explanation {
         name: "no-task-at-all",
         plugins: &["psscan"],
-        lines: &["missing: pid * at 0x* name=\"*\" ppid=\"0\""],
+        lines: &[
+            "missing: pid * at 0x* name=\"*\" ppid=\"0\"",
+            "missing: pid -* at 0x* name=\"*\" ppid=\"*\"",
+        ],
         difference: "Volatility finds tasks in places that hold none",
         reason: "it takes any memory with a pointer to a scheduling class in the right distance for a task; names of control characters and pids the guest never had tell that they are none",
     },
@@ -123,6 +126,13 @@ pub const ALL: &[Explanation] = &[
         reason: "it is started without the function of a thread, and Volatility skips such threads; the guest's `/proc` lists it",
     },
     Explanation {
+        name: "functions-of-modules",
+        plugins: &["kthreads"],
+        lines: &["tid *: symbol: Volatility \"\", rekal \"loop_kthread_worker_fn\""],
+        difference: "Volatility has no name for the function of a thread of the module `loop`",
+        reason: "it finds no symbol of the module at this address; the guest's `/proc/kallsyms` has the name, and `rekal kallsyms` agrees with that",
+    },
+    Explanation {
         name: "anonymous-inodes",
         plugins: &["lsof"],
         lines: &[
@@ -159,7 +169,7 @@ pub const ALL: &[Explanation] = &[
     Explanation {
         name: "calls-without-metadata",
         plugins: &["malware.check_syscall"],
-        lines: &["not in Volatility: 64bit call 4* address=*"],
+        lines: &["not in Volatility: *bit call 4* address=*"],
         difference: "Volatility looks at fewer calls: 430 of 451 in Linux 6.1, 443 of 463 in 6.12",
         reason: "it takes the number of `__syscall_meta__` symbols for the size of the table; calls without arguments and those of other names have none",
     },
