@@ -57,6 +57,9 @@ fn a_false_truth_is_noticed() {
     let outcome = checks::check("pslist", &rekal(), &truth).unwrap();
     assert_eq!(
         outcome.differences,
-        [r#"pid 1: binary: truth "systemd", rekal "init""#, r#"pid 1: name: truth "systemd", rekal "init""#]
+        [
+            r#"pid 1: binary: the truth "systemd", rekal "init""#,
+            r#"pid 1: name: the truth "systemd", rekal "init""#
+        ]
     );
 }
