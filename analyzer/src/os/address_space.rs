@@ -7,6 +7,7 @@ use std::sync::Arc;
 use memory::AddressSpace;
 use object::Target;
 
+use super::linux;
 use super::linux::task::{self, processes};
 use super::system::Kernel;
 use super::windows;
@@ -69,10 +70,15 @@ impl SpaceArg {
 }
 
 impl SpaceName {
-    /// The address space. Physical memory needs no kernel, so it works on any image.
+    /// The address space. Physical memory needs no kernel, so it works on any image; only the raw dump of a machine whose RAM does
+    /// not begin at 0 has no addresses of its own, and those of its kernel are taken where that is found.
     pub fn open(self, session: &Session) -> Result<Arc<dyn AddressSpace>, Error> {
         match self {
-            Self::Physical => Ok(Arc::clone(&session.image()?.space)),
+            Self::Physical => {
+                let image = session.image()?;
+                let kernel = if linux::may_begin_anywhere(image) { Kernel::of(session).ok() } else { None };
+                Ok(Arc::clone(kernel.as_ref().map_or(&image.space, Kernel::physical)))
+            }
             Self::Kernel | Self::Process(_) => Ok(Arc::clone(self.target(session)?.shared_space())),
         }
     }

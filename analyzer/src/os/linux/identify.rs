@@ -179,6 +179,17 @@ pub fn looks_like(image: &Image) -> bool {
     image.hints.vmcoreinfo.is_some() || !evidence.vmcoreinfo.is_empty()
 }
 
+/// Whether the image is a raw dump of an ARM64 machine, by the VMCOREINFO in it: such dumps begin where RAM begins.
+#[must_use]
+pub fn may_begin_anywhere(image: &Image) -> bool {
+    if !image.layers.last().is_some_and(|layer| layer.starts_with("raw")) {
+        return false;
+    }
+    let mut evidence = Evidence::default();
+    evidence.find_vmcoreinfo(&*image.space);
+    evidence.vmcoreinfo.iter().any(|(info, _)| info.image_offset().is_some())
+}
+
 /// How far the search for evidence went.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {

@@ -66,7 +66,7 @@ mod vmcoreinfo;
 pub mod xarray;
 
 pub use carve::{kernel_symbols, profile_of_image};
-pub use identify::looks_like;
+pub use identify::{looks_like, may_begin_anywhere};
 pub use kernel::{Kernel, KernelFact, Layout, types};
 pub use place::{Hypothesis, Located, located};
 pub use process_space::ProcessSpace;

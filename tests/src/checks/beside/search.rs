@@ -34,11 +34,13 @@ pub(super) fn yarascan(subject: &Subject<'_>) -> Records {
 
 pub(super) fn simple_yarascan(subject: &Subject<'_>) -> Records {
     let rows = subject.rows(&["simple_yarascan", "--string", TEXT, "--hits", "100000"])?;
-    Ok((wanted(subject)?, physical(&rows, "Offset")))
+    // It asks for no kernel, which alone tells where memory begins.
+    Ok((wanted(subject, 0)?, physical(&rows, "Offset")))
 }
 
 fn compare(subject: &Subject<'_>, command: &[&str], column: &str) -> Records {
-    let (mut wanted, mut found) = (wanted(subject)?, physical(&subject.rows(command)?, column));
+    let (mut wanted, mut found) =
+        (wanted(subject, subject.guest.ram_start()?)?, physical(&subject.rows(command)?, column));
     for pid in subject.resting()? {
         let (start, bytes) = subject.strings(pid)?.environment;
         let Some(at) = bytes.windows(TEXT.len()).position(|window| window == TEXT.as_bytes()) else {
@@ -57,13 +59,12 @@ fn physical(rows: &[Row], column: &str) -> Vec<Record> {
     rows.iter().map(|row| Record::new(format!("physical {}", row.text(column)))).collect()
 }
 
-fn wanted(subject: &Subject<'_>) -> Result<Vec<Record>> {
+fn wanted(subject: &Subject<'_>, ram_start: u64) -> Result<Vec<Record>> {
     let places = Dump::open(subject)?.places(TEXT.as_bytes())?;
-    Ok(places.into_iter().map(|place| Record::new(format!("physical {}", hex(place)))).collect())
+    Ok(places.into_iter().map(|place| Record::new(format!("physical {}", hex(ram_start + place)))).collect())
 }
 
-/// The raw dump, read through from its start. What searches call physical are places in it, as the memory of ARM64 machines does
-/// not begin at 0 but their raw dumps do.
+/// The raw dump, read through from its start.
 pub(super) struct Dump(File);
 
 impl Dump {
