@@ -69,7 +69,8 @@ pub(super) fn vaddump(subject: &Subject<'_>) -> Records {
         }
         let (resident, swapped) = subject.resident(pid)?;
         wanted.push(process(pid).cell("KiB", resident + swapped));
-        found.push(process(pid).cell("KiB", in_memory.saturating_sub(zeros.of(pid) * PAGE) / 1024));
+        let in_memory = in_memory.saturating_sub(zeros.of(pid) * PAGE) / 1024;
+        found.push(process(pid).cell("KiB", subject.as_reported(pid, resident + swapped, in_memory)?));
     }
     Ok((wanted, found))
 }
@@ -152,10 +153,11 @@ pub(super) fn memdump(subject: &Subject<'_>) -> Records {
                 other.push(hex(*start));
             }
         }
+        let in_memory = count.saturating_sub(zeros.of(pid)) * PAGE / 1024;
         let read = |(at, text): &(u64, Vec<u8>)| lossy(&bytes(&pages, *at, text.len()));
         found.push(
             process(pid)
-                .cell("KiB", count.saturating_sub(zeros.of(pid)) * PAGE / 1024)
+                .cell("KiB", subject.as_reported(pid, resident + swapped, in_memory)?)
                 .cell("outside", outside.join(","))
                 .cell("code", if other.is_empty() { "as the files".to_owned() } else { other.join(",") })
                 .cell("arguments", read(&strings.arguments))
@@ -193,7 +195,7 @@ pub(super) fn memmap(subject: &Subject<'_>) -> Records {
         let pages = by_process.get(&pid).into_iter().flatten().filter(counts).count() as u64;
         let (resident, _) = subject.resident(pid)?;
         wanted.push(process(pid).cell("KiB", resident));
-        found.push(process(pid).cell("KiB", pages * PAGE / 1024));
+        found.push(process(pid).cell("KiB", subject.as_reported(pid, resident, pages * PAGE / 1024)?));
     }
     let Some(mapped) = subject.guest.mapped_pages()? else { return Ok((wanted, found)) };
     // What it writes of entries with one of the bits 52 to 62 is wrong: QEMU takes them for the address, and that for a device's.

@@ -54,6 +54,10 @@ const CHECKS: &[(&str, Compare)] = &[
     ("yarascan", search::yarascan),
 ];
 
+/// KiB of a huge page, and most of them that are joined between report and dump.
+const HUGE_KIB: u64 = 2048;
+const MAX_JOINED: u64 = 4;
+
 /// Names of the commands that are compared.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CHECKS.iter().map(|(name, _)| *name)
@@ -123,12 +127,21 @@ impl Subject<'_> {
 
     /// KiB that a process has in memory, and in swap, as its page tables say (`smaps_rollup`).
     fn resident(&self, pid: u32) -> Result<(u64, u64)> {
+        Ok((self.rollup(pid, "Rss:")?, self.rollup(pid, "Swap:")?))
+    }
+
+    /// KiB found of a process, or those of the report where `khugepaged` may have made the difference before the dump: it fills up
+    /// what it joins to a huge page.
+    fn as_reported(&self, pid: u32, reported: u64, found: u64) -> Result<u64> {
+        let filled = (1..MAX_JOINED * HUGE_KIB).contains(&found.saturating_sub(reported));
+        Ok(if filled && self.rollup(pid, "AnonHugePages:")? > 0 { reported } else { found })
+    }
+
+    /// KiB by a line of `smaps_rollup`.
+    fn rollup(&self, pid: u32, key: &str) -> Result<u64> {
         let rollup = self.truth.text(&format!("proc/{pid}/smaps_rollup"))?;
-        let value = |key: &str| {
-            let line = rollup.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
-            Ok::<u64, anyhow::Error>(line.trim().trim_end_matches(" kB").parse()?)
-        };
-        Ok((value("Rss:")?, value("Swap:")?))
+        let line = rollup.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 }
 
