@@ -7,7 +7,8 @@
 //! family, state and the pointer to the network namespace must be plausible as well.
 //!
 //! A released socket has no references and stays until its slab object is used again or its page is given to something else. With
-//! `init_on_free=1` none stay. Protocols of modules that were unloaded are on no list any more.
+//! `init_on_free=1` none stay. A copy of a socket, as in a cached file with an image of memory, is none: what it is linked with leads to
+//! the original. Protocols of modules that were unloaded are on no list any more.
 
 use std::collections::BTreeSet;
 
@@ -192,6 +193,9 @@ fn socket(target: &Target, addr: u64, protocols: &Protocols) -> Option<Scanned> 
     if !(is_small && is_known || !is_small && is_full()) {
         return None;
     }
+    if if is_small { is_copied_node(target, addr) } else { is_copied_socket(target, addr) } {
+        return None;
+    }
     let freed = head.references().map(|Uint(count)| count == 0);
     // Kernels without CONFIG_NET_NS have one namespace and no pointer to it.
     if let Ok(Ptr(net)) = common.net() {
@@ -204,6 +208,30 @@ fn socket(target: &Target, addr: u64, protocols: &Protocols) -> Option<Scanned> 
     let of_kernel =
         if is_small { Err(small()) } else { full.keeps_namespace().map(|Uint(keeps)| keeps == 0) };
     Some(Scanned { addr, freed, of_kernel })
+}
+
+/// Whether the queues of packets of a full socket lead to another one: then this is a copy, as in the page cache of a file with an
+/// image of memory. The head of a queue is what its first packet, or an empty queue itself, has in front of it.
+fn is_copied_socket(target: &Target, addr: u64) -> bool {
+    let Ok(prev) = target.offset_of("sk_buff_head", "prev") else { return false };
+    let queues = ["sk_receive_queue", "sk_write_queue", "sk_error_queue"];
+    let mut behind = queues.iter().filter_map(|queue| {
+        let queue = addr.wrapping_add(target.offset_of(Full::STRUCT, queue).ok()?);
+        let first = target.read_ptr(queue).ok()?;
+        Some(target.read_ptr(first.wrapping_add(prev)).ok()? == queue)
+    });
+    // One torn queue proves nothing where another is whole.
+    behind.next().is_some_and(|first| !first && !behind.any(|is_own| is_own))
+}
+
+/// Whether the table of connections that a socket in TIME_WAIT or a request says it is in has another one in its place.
+fn is_copied_node(target: &Target, addr: u64) -> bool {
+    let own = || {
+        let node = addr.wrapping_add(target.offset_of(Head::STRUCT, "skc_node").ok()?);
+        let place = target.read_ptr(node.wrapping_add(target.offset_of("hlist_node", "pprev").ok()?)).ok()?;
+        Some(target.read_ptr(place).ok()? == node)
+    };
+    own() == Some(false)
 }
 
 #[cfg(test)]

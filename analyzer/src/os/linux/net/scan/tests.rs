@@ -11,9 +11,13 @@ const STRUCTS: &str = r#"{
     "refcount_t": [4, {"refs": [0, ["atomic_t"]]}],
     "atomic_t": [4, {"counter": [0, ["int"]]}],
     "sock_common": [64, {"skc_family": [16, ["unsigned short"]], "skc_state": [18, ["unsigned char"]],
-        "skc_prot": [24, ["Pointer"]], "skc_net": [32, ["possible_net_t"]], "skc_refcnt": [40, ["refcount_t"]]}],
+        "skc_prot": [24, ["Pointer"]], "skc_net": [32, ["possible_net_t"]], "skc_refcnt": [40, ["refcount_t"]],
+        "skc_node": [48, ["hlist_node"]]}],
+    "hlist_node": [16, {"next": [0, ["Pointer"]], "pprev": [8, ["Pointer"]]}],
+    "sk_buff_head": [16, {"next": [0, ["Pointer"]], "prev": [8, ["Pointer"]]}],
     "sock": [128, {"__sk_common": [0, ["sock_common"]], "sk_type": [64, ["unsigned short"]],
-        "sk_net_refcnt": [66, ["unsigned char"]], "sk_prot_creator": [72, ["Pointer"]]}]}"#;
+        "sk_net_refcnt": [66, ["unsigned char"]], "sk_prot_creator": [72, ["Pointer"]],
+        "sk_error_queue": [80, ["sk_buff_head"]], "sk_write_queue": [96, ["sk_buff_head"]]}]}"#;
 
 const TCP: u64 = IMAGE + 0x1000;
 const NET: u64 = IMAGE + 0x2000;
@@ -64,6 +68,37 @@ fn a_socket_in_time_wait_is_no_full_one() {
     let small = |machine: &mut Machine| _ = machine.bytes(SOCK + 18, &[6]).word(SOCK + 72, 0);
     let found = spoilt(small);
     assert!(matches!(found.as_slice(), [(SOCK, Ok(false), Err(object::Absent::NotApplicable(_)))]));
+}
+
+#[test]
+fn a_copy_of_a_socket_is_none() {
+    const ORIGINAL: u64 = DIRECT + 0x20_0040;
+    // Empty queues: each head leads to itself.
+    let queue = |machine: &mut Machine, at: u64, of: u64| _ = machine.word(at, of).word(at + 8, of);
+    let own = |machine: &mut Machine| queue(machine, SOCK + 80, SOCK + 80);
+    assert_eq!(spoilt(own).len(), 1);
+    let copied = |machine: &mut Machine| {
+        queue(machine, ORIGINAL + 80, ORIGINAL + 80);
+        queue(machine, SOCK + 80, ORIGINAL + 80);
+    };
+    assert!(spoilt(copied).is_empty());
+    let torn = |machine: &mut Machine| {
+        copied(machine);
+        queue(machine, SOCK + 96, SOCK + 96);
+    };
+    assert_eq!(spoilt(torn).len(), 1, "one of its queues is its own");
+}
+
+#[test]
+fn a_copy_of_a_socket_in_time_wait_is_none() {
+    const TABLE: u64 = IMAGE + 0x4000;
+    let linked = |node: u64| {
+        move |machine: &mut Machine| {
+            machine.bytes(SOCK + 18, &[6]).word(SOCK + 72, 0).word(SOCK + 56, TABLE).word(TABLE, node);
+        }
+    };
+    assert_eq!(spoilt(linked(SOCK + 48)).len(), 1);
+    assert!(spoilt(linked(DIRECT + 0x20_0070)).is_empty());
 }
 
 #[test]
