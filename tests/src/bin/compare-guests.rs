@@ -31,7 +31,7 @@ struct Options {
     /// Only guests whose name starts with this, e.g. 6.1 or 6.12-kaslr
     #[arg(long, value_name = "NAME", default_value = "")]
     guest: String,
-    /// Only dumps whose file name starts with this, e.g. mem.kdump
+    /// Only dumps whose file name starts with this, e.g. mem.kdump [default: all; of guests without KASLR the raw one]
     #[arg(long, value_name = "FILE", default_value = "")]
     dump: String,
     /// Only this command
@@ -142,7 +142,9 @@ fn main() -> Result<ExitCode> {
         let truth = guest.truth()?;
         for image in guest.dumps()? {
             let file = image.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if !file.starts_with(&options.dump) {
+            // The formats hold the same of a kernel that was not moved as of its twin that was.
+            let is_twin = guest.name.ends_with("-nokaslr") && options.dump.is_empty() && file != "mem.raw";
+            if is_twin || !file.starts_with(&options.dump) {
                 continue;
             }
             let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
