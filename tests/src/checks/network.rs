@@ -145,7 +145,7 @@ fn holders(truth: &Truth) -> Result<BTreeMap<u64, Vec<Holder>>> {
 }
 
 /// The sockets of `/proc/net`, without those in `TIME_WAIT` that are not found and that the kernel may have forgotten.
-fn lasting(truth: &Truth, rows: &[Row]) -> Result<Vec<(Socket, Record)>> {
+fn lasting(truth: &Truth, rows: &[&Row]) -> Result<Vec<(Socket, Record)>> {
     let mut lasting = Vec::new();
     for socket in truth.sockets()? {
         let described = describe(&socket);
@@ -156,7 +156,7 @@ fn lasting(truth: &Truth, rows: &[Row]) -> Result<Vec<(Socket, Record)>> {
         };
         if let Some(left) = socket.time_left
             && truth.may_have_run_out(left)?
-            && !rows.iter().any(is_same)
+            && !rows.iter().copied().any(is_same)
         {
             continue;
         }
@@ -179,7 +179,11 @@ pub(super) fn sockscan(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<
         pids.sort_unstable();
         pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
     };
-    for (socket, mut described) in lasting(truth, rows)? {
+    let is_meant = |row: &&Row| {
+        row.text("freed") != "true" && (row.text("listed") == "true" || row.text("of_kernel") != "true")
+    };
+    let rows: Vec<&Row> = rows.iter().filter(is_meant).collect();
+    for (socket, mut described) in lasting(truth, &rows)? {
         for column in ["uid", "ifindex"] {
             described.cells.remove(column);
         }
@@ -194,10 +198,7 @@ pub(super) fn sockscan(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<
         "Proto", "net_ns", "sock", "State", "Type", "protocol", "SPort", "SAddr", "DAddr", "DPort", "Pids",
         "listed",
     ];
-    let is_meant = |row: &&Row| {
-        row.text("freed") != "true" && (row.text("listed") == "true" || row.text("of_kernel") != "true")
-    };
-    let found = rows.iter().filter(is_meant).map(|row| {
+    let found = rows.iter().map(|row| {
         let inode = if row.is_not_applicable("Inode") { "0".to_owned() } else { row.text("Inode") };
         row.record(key(&inode, &row.text("Proto")), &columns).cell("Path", row.text_or_empty("Path"))
     });
@@ -210,7 +211,7 @@ pub(super) fn sockscan(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<
 pub(super) fn netstat(truth: &Truth, rows: &[Row]) -> Result<(Vec<Record>, Vec<Record>)> {
     let mut holders = holders(truth)?;
     let mut wanted = Vec::new();
-    for (socket, described) in lasting(truth, rows)? {
+    for (socket, described) in lasting(truth, &rows.iter().collect::<Vec<_>>())? {
         match holders.remove(&socket.inode) {
             None => {
                 let key = format!("{} socket {} held by nobody", socket.protocol, socket.inode);
