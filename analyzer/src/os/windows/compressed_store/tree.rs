@@ -7,6 +7,7 @@
 //! ```
 
 use memory::AddressSpace;
+use object::little_endian;
 
 use super::Why;
 
@@ -117,6 +118,5 @@ impl Keys<'_> {
 
 /// A little-endian word of at most 8 bytes; 0 beyond the end.
 fn word(bytes: &[u8], at: usize, width: usize) -> u64 {
-    let bytes = at.checked_add(width).and_then(|end| bytes.get(at..end)).unwrap_or_default();
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    little_endian(at.checked_add(width).and_then(|end| bytes.get(at..end)).unwrap_or_default())
 }
