@@ -10,6 +10,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -18,6 +20,8 @@ use rekal_tests::checks::beside::Subject;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
 use rekal_tests::rekal::Rekal;
 use rekal_tests::table::Comparison;
+use rekal_tests::truth::Truth;
+use tempfile::TempDir;
 
 /// Differences of one comparison that are printed; the rest is counted.
 const SHOWN: usize = 40;
@@ -116,6 +120,22 @@ impl Tally {
     }
 }
 
+/// Commands that need a struct that no header of the kernel tells or that the module does not include, so the module zip
+/// cannot have it: `proc_dir_entry`, `kthread`, `module_sect_attrs`, `mod_tree_node`, `perf_event`.
+const NOT_IN_HEADERS: [&str; 5] =
+    ["check_proc_fops", "kthreads", "lsmod_sections", "modxview", "perf_events"];
+
+/// Everything a comparison needs; guests are compared side by side.
+struct Comparing {
+    lab: Lab,
+    program: PathBuf,
+    options: Options,
+    scratch: TempDir,
+    /// Profiles are made one after another: two guests may have one kernel.
+    profiles: Mutex<PathBuf>,
+    tally: Mutex<Tally>,
+}
+
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
@@ -124,114 +144,157 @@ fn main() -> Result<ExitCode> {
         None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
     };
     let scratch = tempfile::tempdir()?;
-    let profiles = options.profiles.as_deref().unwrap_or(scratch.path());
-    let is_wanted = |name: &&str| options.command.as_deref().is_none_or(|only| only == *name);
-    let commands: Vec<&str> = checks::names().filter(is_wanted).collect();
-    let findings: Vec<&str> = checks::hostile::names().filter(is_wanted).collect();
-    let beside: Vec<&str> = checks::beside::names().filter(is_wanted).collect();
-    let swapped: Vec<&str> = checks::swap::names().filter(is_wanted).collect();
-    let mut tally = Tally::default();
-    for guest in lab.guests()?.iter().filter(|guest| guest.name.starts_with(&options.guest)) {
-        let repository = match lab.repository(&program, guest, ProfileSource::Vmlinux, profiles) {
-            Ok(repository) => repository,
-            Err(error) => {
-                tally.add(&guest.name, Err(error));
-                continue;
-            }
-        };
-        let truth = guest.truth()?;
-        for image in guest.dumps()? {
-            let file = image.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            // The formats hold the same of a kernel that was not moved as of its twin that was.
-            let is_twin = guest.name.ends_with("-nokaslr") && options.dump.is_empty() && file != "mem.raw";
-            if is_twin || !file.starts_with(&options.dump) {
-                continue;
-            }
-            let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
-            if checks::hostile::is_hostile(&guest.name) {
-                for command in &findings {
-                    let outcome = checks::hostile::check(command, &rekal, &truth);
-                    tally.add(&format!("{} {file} {command} finds what was done", guest.name), outcome);
-                }
-                continue;
-            }
-            for command in swapped.iter().filter(|_| checks::swap::is_swapped(&guest.name)) {
-                let outcome = checks::swap::check(command, &rekal, &truth);
-                tally.add(&format!("{} {file} {command} of what was paged out", guest.name), outcome);
-            }
-            for command in &commands {
-                tally
-                    .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));
-            }
-            for command in beside.iter().filter(|_| file == "mem.raw") {
-                let subject = Subject { lab: &lab, guest, truth: &truth, rekal: &rekal };
-                let what = format!("{} {file} {command} beside what is known", guest.name);
-                match checks::beside::check(command, &subject).transpose() {
-                    Some(outcome) => tally.add(&what, outcome),
-                    None => println!("skip  {what}: built without YARA"),
-                }
+    let profiles = Mutex::new(options.profiles.clone().unwrap_or_else(|| scratch.path().to_path_buf()));
+    let mut guests = lab.guests()?;
+    guests.retain(|guest| guest.name.starts_with(&options.guest));
+    // Those that are compared most thoroughly first, so that no worker is left alone with one.
+    guests.sort_by_key(|guest| !guest.name.ends_with("-kaslr"));
+    let comparing =
+        Comparing { lab, program, options, scratch, profiles, tally: Mutex::new(Tally::default()) };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(guest) = guests.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = comparing.guest(guest) {
+                comparing.add(&guest.name, Err(error));
             }
         }
-        for wrapper in WRAPPERS.iter().filter(|_| guest.name == WRAPPED_GUEST) {
-            let file = format!("mem.raw.{}", wrapper.suffix);
-            if !file.starts_with(&options.dump) {
-                continue;
-            }
-            let folder = tempfile::tempdir_in(scratch.path())?;
-            let image = folder.path().join(&file);
-            if let Err(error) = wrapper.wrap(&guest.raw(), &image) {
-                tally.add(&file, Err(error));
-                continue;
-            }
-            let rekal = Rekal { program: program.clone(), image, repository: Some(repository.clone()) };
-            for command in &commands {
-                tally
-                    .add(&format!("{} {file} {command}", guest.name), checks::check(command, &rekal, &truth));
-            }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
         }
-        if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&options.dump) {
-            for command in commands.iter().filter(|command| !checks::writes(command)) {
-                let what =
-                    format!("{} {command}: same rows from every profile and number of threads", guest.name);
-                tally.add(&what, same_rows(&lab, &program, guest, command, profiles));
-            }
-            let empty = scratch.path().join("empty");
-            std::fs::create_dir_all(&empty)?;
-            let rekal = Rekal { program: program.clone(), image: guest.raw(), repository: Some(empty) };
-            for command in &commands {
-                let what = format!("{} {command}, no profile anywhere", guest.name);
-                tally.add(&what, checks::check(command, &rekal, &truth));
-            }
-        }
-    }
+    });
+    let tally = comparing.tally.into_inner().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Commands that need a struct that no header of the kernel tells or that the module does not include, so the module zip
-/// cannot have it: `proc_dir_entry`, `kthread`, `module_sect_attrs`, `mod_tree_node`, `perf_event`.
-const NOT_IN_HEADERS: [&str; 5] =
-    ["check_proc_fops", "kthreads", "lsmod_sections", "modxview", "perf_events"];
+impl Comparing {
+    fn add(&self, what: &str, outcome: Result<Comparison>) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(what, outcome);
+    }
 
-/// Runs a command with each profile, and with one and two threads, and compares the output byte by byte.
-fn same_rows(lab: &Lab, program: &Path, guest: &Guest, command: &str, profiles: &Path) -> Result<Comparison> {
-    let mut outcome = Comparison::default();
-    let mut first: Option<Vec<u8>> = None;
-    for source in ProfileSource::ALL {
-        if source == ProfileSource::Zip && NOT_IN_HEADERS.contains(&command) {
-            continue;
+    /// Those of the commands that are wanted.
+    fn wanted<'a>(&self, names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+        names.filter(|name| self.options.command.as_deref().is_none_or(|only| only == *name))
+    }
+
+    fn repository(&self, guest: &Guest, source: ProfileSource) -> Result<PathBuf> {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lab.repository(&self.program, guest, source, &profiles)
+    }
+
+    fn rekal(&self, image: PathBuf, repository: PathBuf) -> Rekal {
+        Rekal { program: self.program.clone(), image, repository: Some(repository) }
+    }
+
+    /// All comparisons of a guest.
+    fn guest(&self, guest: &Guest) -> Result<()> {
+        let repository = self.repository(guest, ProfileSource::Vmlinux)?;
+        let truth = guest.truth()?;
+        for image in guest.dumps()? {
+            let file = image.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            // The formats hold the same of a kernel that was not moved as of its twin that was.
+            let is_twin =
+                guest.name.ends_with("-nokaslr") && self.options.dump.is_empty() && file != "mem.raw";
+            if !is_twin && file.starts_with(&self.options.dump) {
+                self.dump(guest, &truth, &file, &self.rekal(image, repository.clone()));
+            }
         }
-        let repository = lab.repository(program, guest, source, profiles)?;
-        let rekal =
-            Rekal { program: program.to_path_buf(), image: guest.raw(), repository: Some(repository) };
-        for threads in ["1", "2"] {
-            let arguments = [&[command], checks::arguments(command)].concat();
-            let output = rekal.run_with(&arguments, &[("RAYON_NUM_THREADS", threads)])?;
-            outcome.rows += output.rows.len();
-            if first.get_or_insert_with(|| output.bytes.clone()) != &output.bytes {
-                outcome.differences.push(format!("other output: profile from {source:?}, {threads} threads"));
+        if guest.name == WRAPPED_GUEST {
+            self.wrapped(guest, &truth, &repository)?;
+        }
+        if guest.name.ends_with("-kaslr") && "mem.raw".starts_with(&self.options.dump) {
+            self.profiles(guest, &truth)?;
+        }
+        Ok(())
+    }
+
+    /// One dump: every command, and what only some guests have.
+    fn dump(&self, guest: &Guest, truth: &Truth, file: &str, rekal: &Rekal) {
+        let name = &guest.name;
+        if checks::hostile::is_hostile(name) {
+            for command in self.wanted(checks::hostile::names()) {
+                let outcome = checks::hostile::check(command, rekal, truth);
+                self.add(&format!("{name} {file} {command} finds what was done"), outcome);
+            }
+            return;
+        }
+        if checks::swap::is_swapped(name) {
+            for command in self.wanted(checks::swap::names()) {
+                let outcome = checks::swap::check(command, rekal, truth);
+                self.add(&format!("{name} {file} {command} of what was paged out"), outcome);
+            }
+        }
+        self.commands(&format!("{name} {file}"), rekal, truth);
+        if file != "mem.raw" {
+            return;
+        }
+        for command in self.wanted(checks::beside::names()) {
+            let subject = Subject { lab: &self.lab, guest, truth, rekal };
+            let what = format!("{name} {file} {command} beside what is known");
+            match checks::beside::check(command, &subject).transpose() {
+                Some(outcome) => self.add(&what, outcome),
+                None => println!("skip  {what}: built without YARA"),
             }
         }
     }
-    Ok(outcome)
+
+    fn commands(&self, what: &str, rekal: &Rekal, truth: &Truth) {
+        for command in self.wanted(checks::names()) {
+            self.add(&format!("{what} {command}"), checks::check(command, rekal, truth));
+        }
+    }
+
+    /// The raw dump in containers.
+    fn wrapped(&self, guest: &Guest, truth: &Truth, repository: &Path) -> Result<()> {
+        for wrapper in &WRAPPERS {
+            let file = format!("mem.raw.{}", wrapper.suffix);
+            if !file.starts_with(&self.options.dump) {
+                continue;
+            }
+            let folder = tempfile::tempdir_in(self.scratch.path())?;
+            let image = folder.path().join(&file);
+            wrapper.wrap(&guest.raw(), &image)?;
+            let rekal = self.rekal(image, repository.to_path_buf());
+            self.commands(&format!("{} {file}", guest.name), &rekal, truth);
+        }
+        Ok(())
+    }
+
+    /// The raw dump with every profile, and with none.
+    fn profiles(&self, guest: &Guest, truth: &Truth) -> Result<()> {
+        let name = &guest.name;
+        for command in self.wanted(checks::names()).filter(|command| !checks::writes(command)) {
+            let what = format!("{name} {command}: same rows from every profile and number of threads");
+            self.add(&what, self.same_rows(guest, command));
+        }
+        let empty = self.scratch.path().join("empty");
+        std::fs::create_dir_all(&empty)?;
+        self.commands(&format!("{name} no profile anywhere:"), &self.rekal(guest.raw(), empty), truth);
+        Ok(())
+    }
+
+    /// Runs a command with each profile, and with one and two threads, and compares the output byte by byte.
+    fn same_rows(&self, guest: &Guest, command: &str) -> Result<Comparison> {
+        let mut outcome = Comparison::default();
+        let mut first: Option<Vec<u8>> = None;
+        for source in ProfileSource::ALL {
+            if source == ProfileSource::Zip && NOT_IN_HEADERS.contains(&command) {
+                continue;
+            }
+            let rekal = self.rekal(guest.raw(), self.repository(guest, source)?);
+            for threads in ["1", "2"] {
+                let arguments = [&[command], checks::arguments(command)].concat();
+                let output = rekal.run_with(&arguments, &[("RAYON_NUM_THREADS", threads)])?;
+                outcome.rows += output.rows.len();
+                if first.get_or_insert_with(|| output.bytes.clone()) != &output.bytes {
+                    let difference = format!("other output: profile from {source:?}, {threads} threads");
+                    outcome.differences.push(difference);
+                }
+            }
+        }
+        Ok(outcome)
+    }
 }
