@@ -22,6 +22,14 @@ pub fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The program that was named, else the one beside the running program.
+pub fn program_beside(named: Option<&Path>) -> Result<PathBuf> {
+    Ok(match named {
+        Some(program) => program.to_path_buf(),
+        None => std::env::current_exe()?.with_file_name("rekal"),
+    })
+}
+
 /// How to run `rekal` on one image.
 #[derive(Debug, Clone)]
 pub struct Rekal {

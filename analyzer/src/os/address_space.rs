@@ -12,7 +12,7 @@ use super::linux::task::{self, processes};
 use super::system::Kernel;
 use super::windows;
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{Fact, Session};
 
 /// An address space by name: `K`, `P` or `pid@N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +69,28 @@ impl SpaceArg {
     }
 }
 
+/// Physical memory by its addresses. It needs no kernel, so it is there for any image; only the raw dump of a machine whose RAM does
+/// not begin at 0 has no addresses of its own, and those of its kernel are taken where that is found.
+struct PhysicalFact;
+
+impl Fact for PhysicalFact {
+    type Value = Arc<dyn AddressSpace>;
+    const NAME: &'static str = "physical memory";
+
+    fn compute(session: &Session) -> Result<Self::Value, Error> {
+        let image = session.image()?;
+        // The first takes no time, the other ends early where there is a Linux.
+        let may_begin_anywhere = !windows::looks_like(image) && linux::may_begin_anywhere(image);
+        let kernel = if may_begin_anywhere { Kernel::of(session).ok() } else { None };
+        Ok(Arc::clone(kernel.as_ref().map_or(&image.space, Kernel::physical)))
+    }
+}
+
 impl SpaceName {
-    /// The address space. Physical memory needs no kernel, so it works on any image; only the raw dump of a machine whose RAM does
-    /// not begin at 0 has no addresses of its own, and those of its kernel are taken where that is found.
+    /// The address space.
     pub fn open(self, session: &Session) -> Result<Arc<dyn AddressSpace>, Error> {
         match self {
-            Self::Physical => {
-                let image = session.image()?;
-                let kernel = if linux::may_begin_anywhere(image) { Kernel::of(session).ok() } else { None };
-                Ok(Arc::clone(kernel.as_ref().map_or(&image.space, Kernel::physical)))
-            }
+            Self::Physical => Ok(Arc::clone(&*session.fact::<PhysicalFact>()?)),
             Self::Kernel | Self::Process(_) => Ok(Arc::clone(self.target(session)?.shared_space())),
         }
     }

@@ -18,7 +18,7 @@ use clap::Parser;
 use rekal_tests::checks;
 use rekal_tests::checks::beside::Subject;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
-use rekal_tests::rekal::Rekal;
+use rekal_tests::rekal::{Rekal, program_beside};
 use rekal_tests::table::Comparison;
 use rekal_tests::truth::Truth;
 use tempfile::TempDir;
@@ -139,10 +139,7 @@ struct Comparing {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
-    let program = match &options.rekal {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
-    };
+    let program = program_beside(options.rekal.as_deref())?;
     let scratch = tempfile::tempdir()?;
     let profiles = Mutex::new(options.profiles.clone().unwrap_or_else(|| scratch.path().to_path_buf()));
     let mut guests = lab.guests()?;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use rekal_tests::checks;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
-use rekal_tests::rekal::Rekal;
+use rekal_tests::rekal::{Rekal, program_beside};
 use rekal_tests::table::Comparison;
 use rekal_tests::volatility::explained::{self, Explanation};
 use rekal_tests::volatility::pairs::{PAIRS, Pair};
@@ -60,10 +60,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
-    let program = match &options.rekal {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
-    };
+    let program = program_beside(options.rekal.as_deref())?;
     let scratch = tempfile::tempdir()?;
     let folder = options.keep.as_deref().unwrap_or(scratch.path());
     let (mut passed, mut failed) = (0, 0);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
-use rekal_tests::rekal::Rekal;
+use rekal_tests::rekal::{Rekal, program_beside};
 use rekal_tests::truth::Machine;
 use serde_json::Value;
 
@@ -67,10 +67,7 @@ struct Process {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let lab = Lab::open(options.lab.clone().unwrap_or_else(Lab::default_folder))?;
-    let program = match &options.rekal {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.parent().context("no folder")?.join("rekal"),
-    };
+    let program = program_beside(options.rekal.as_deref())?;
     let scratch = tempfile::tempdir()?;
     let mut failures = 0;
     let mut runs = 0;

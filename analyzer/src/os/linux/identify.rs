@@ -174,20 +174,20 @@ fn from_image(session: &Session, evidence: &mut Evidence, diagnosis: &mut Diagno
 /// Whether the strongest evidence that can be had quickly says that an image is of Linux; no proof.
 #[must_use]
 pub fn looks_like(image: &Image) -> bool {
-    let mut evidence = Evidence::default();
-    evidence.find_vmcoreinfo(&*image.space);
-    image.hints.vmcoreinfo.is_some() || !evidence.vmcoreinfo.is_empty()
+    image.hints.vmcoreinfo.is_some() || vmcoreinfo_in_memory(image).is_some()
 }
 
 /// Whether the image is a raw dump of an ARM64 machine, by the VMCOREINFO in it: such dumps begin where RAM begins.
 #[must_use]
 pub fn may_begin_anywhere(image: &Image) -> bool {
-    if !image.layers.last().is_some_and(|layer| layer.starts_with("raw")) {
-        return false;
-    }
+    let is_raw = image.layers.last().is_some_and(|layer| layer.starts_with("raw"));
+    is_raw && vmcoreinfo_in_memory(image).is_some_and(|info| info.image_offset().is_some())
+}
+
+fn vmcoreinfo_in_memory(image: &Image) -> Option<VmcoreInfo> {
     let mut evidence = Evidence::default();
     evidence.find_vmcoreinfo(&*image.space);
-    evidence.vmcoreinfo.iter().any(|(info, _)| info.image_offset().is_some())
+    evidence.vmcoreinfo.pop().map(|(info, _)| info)
 }
 
 /// How far the search for evidence went.
