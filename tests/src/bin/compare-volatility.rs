@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use rekal_tests::checks;
 use rekal_tests::lab::{Guest, Lab, ProfileSource};
